@@ -1,0 +1,2 @@
+//! routelet.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Keeps kernel routes equal to desired ones.
