@@ -1,0 +1,18 @@
+# The names CI uses. `just --list` shows them; each is one line, so none needs just.
+
+# Everything the gate checks.
+check:
+    .ci/run
+
+# All tests, or the stories whose names contain one of the words.
+test *STORY:
+    tests/run {{STORY}}
+
+# A topology on this machine: `just lab racks`, `just lab racks --keep`.
+lab *ARGS:
+    topologies/run {{ARGS}}
+
+# Format, and what clippy has to say.
+tidy:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets -- -D warnings
