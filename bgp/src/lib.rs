@@ -1,1 +1,15 @@
-//! A BGP speaker.
+//! A BGP speaker: it knows RFCs, TCP and time; neither Kubernetes nor netlink.
+//!
+//! ```text
+//! bytes → Message → Fsm → Update → import → AdjIn → decide → best ─ export → AdjOut → Message → bytes
+//!                                                              └─ Install → (whoever writes the kernel)
+//! ```
+//! `wire` is the codec, without clock or I/O. `peer` is one session: the state machine, and the driver that gives it a
+//! socket. `rib` holds every route and decides. `speaker` is the front door.
+
+pub mod config;
+pub mod prefix;
+pub mod rib;
+pub mod speaker;
+pub mod status;
+pub mod wire;

@@ -1,0 +1,237 @@
+//! What is: the speaker, its peers and its routes as the command line shows them. All of it serialises.
+
+use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
+
+use serde::Serialize;
+
+use crate::{
+    config::Source,
+    prefix::{Family, Prefix},
+};
+
+/// The speaker as a whole.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpeakerStatus {
+    /// Our AS number.
+    pub asn: u32,
+    /// Our BGP Identifier.
+    pub router_id: std::net::Ipv4Addr,
+    /// Addresses we accept connections on.
+    pub listen: Vec<std::net::SocketAddr>,
+    /// All initial routes are in: End-of-RIB from every peer that is up, or the deferral passed.
+    pub complete: bool,
+    /// Prefixes known, by family.
+    pub prefixes: BTreeMap<String, usize>,
+    /// Peers by name.
+    pub peers: BTreeMap<String, PeerStatus>,
+    /// What stands in the way as a whole (a port in use), in words with the remedy.
+    pub problems: Vec<String>,
+}
+
+/// One peer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its AS number, from its OPEN if there was one, else the configured one if that is a number.
+    pub asn: Option<u32>,
+    /// The AS number we show it.
+    pub local_asn: u32,
+    /// `internal` or `external`, once known.
+    pub kind: Option<PeerKind>,
+    /// A node of the cluster.
+    pub mesh: bool,
+    /// State of the session (RFC 4271 §8.2.2).
+    pub state: SessionState,
+    /// Since when it is in this state.
+    pub since: SystemTime,
+    /// How often it was established.
+    pub established_count: u64,
+    /// What ended the last session or attempt, in words.
+    pub last_error: Option<String>,
+    /// What to do about it, if something is known ("MD5 on one side only?").
+    pub hint: Option<String>,
+    /// What was agreed, while it is up.
+    pub session: Option<SessionStatus>,
+    /// Counts by family.
+    pub families: BTreeMap<Family, FamilyCounts>,
+    /// Messages since the process started.
+    pub messages: MessageCounts,
+    /// The last messages and state changes, the oldest first.
+    pub recorder: Vec<Record>,
+}
+
+/// Internal or external.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerKind {
+    /// iBGP.
+    Internal,
+    /// eBGP.
+    External,
+}
+
+/// RFC 4271 §8.2.2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum SessionState {
+    /// Nothing runs.
+    #[default]
+    Idle,
+    /// Dialling.
+    Connect,
+    /// Waiting to dial again, listening.
+    Active,
+    /// Our OPEN is sent.
+    OpenSent,
+    /// Both OPENs are there.
+    OpenConfirm,
+    /// Routes flow.
+    Established,
+}
+
+/// What was agreed on a session.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionStatus {
+    /// Their BGP Identifier.
+    pub router_id: std::net::Ipv4Addr,
+    /// Our end of the connection.
+    pub local: std::net::SocketAddr,
+    /// Their end.
+    pub remote: std::net::SocketAddr,
+    /// Hold time, seconds; 0: none.
+    pub hold_seconds: u64,
+    /// Keepalive interval, seconds.
+    pub keepalive_seconds: u64,
+    /// Families carried.
+    pub families: Vec<Family>,
+    /// Capabilities in words: ours, theirs, agreed.
+    pub capabilities: Vec<CapabilityStatus>,
+    /// Their software version, where they say it.
+    pub software: Option<String>,
+    /// Their host name, where they say it.
+    pub host: Option<String>,
+}
+
+/// One capability.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapabilityStatus {
+    /// Its name.
+    pub name: String,
+    /// We offered it.
+    pub ours: bool,
+    /// They offered it.
+    pub theirs: bool,
+}
+
+/// Counts of routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FamilyCounts {
+    /// In Adj-RIB-In.
+    pub received: usize,
+    /// … that import accepted and that are eligible.
+    pub accepted: usize,
+    /// … kept from before a restart.
+    pub stale: usize,
+    /// In Adj-RIB-Out.
+    pub advertised: usize,
+    /// Their End-of-RIB was seen.
+    pub end_of_rib: bool,
+}
+
+/// Counts of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageCounts {
+    /// UPDATEs received.
+    pub updates_in: u64,
+    /// UPDATEs sent.
+    pub updates_out: u64,
+    /// All messages received.
+    pub messages_in: u64,
+    /// All messages sent.
+    pub messages_out: u64,
+    /// UPDATEs with faults that RFC 7606 let the session survive.
+    pub faulty: u64,
+}
+
+/// One entry of a peer's flight recorder.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// When.
+    pub at: SystemTime,
+    /// `in`, `out` or `state`.
+    pub kind: &'static str,
+    /// In words.
+    pub what: String,
+}
+
+/// One route, as `routelet routes` and `explain` show it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteStatus {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// The path identifier, where add-path is in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
+    /// Who told us; `None`: we originate it.
+    pub from: Option<String>,
+    /// Where it comes from.
+    pub source: Source,
+    /// Next hop.
+    pub next_hop: Option<IpAddr>,
+    /// AS path as text.
+    pub as_path: String,
+    /// ORIGIN.
+    pub origin: crate::wire::Origin,
+    /// LOCAL_PREF.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// Communities of all kinds as text.
+    pub communities: Vec<String>,
+    /// ORIGINATOR_ID and CLUSTER_LIST as text, where reflected.
+    pub reflected: Option<String>,
+    /// When it came.
+    pub since: SystemTime,
+    /// What became of it.
+    pub fate: Fate,
+    /// Kept from before its peer's restart.
+    pub stale: bool,
+}
+
+/// What became of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "is", content = "because")]
+pub enum Fate {
+    /// It is the best.
+    Best,
+    /// It is used beside the best.
+    Multipath,
+    /// It lost, at this step of the decision, in words.
+    Lost(String),
+    /// It may not be used: import rule, loop, …, in words.
+    Refused(String),
+}
+
+/// Why the best route to a prefix is the best: what `explain` shows.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The prefix asked for, or the longest one that holds the address asked for.
+    pub prefix: Prefix,
+    /// Every route to it, the best first.
+    pub candidates: Vec<RouteStatus>,
+    /// The step that decided, in words; `None` where there was nothing to choose.
+    pub decided_by: Option<String>,
+    /// Peers it is advertised to.
+    pub advertised_to: Vec<String>,
+}

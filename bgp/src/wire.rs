@@ -1,0 +1,75 @@
+//! The codec: bytes to messages and back, without clock or I/O (RFC 4271 §4).
+//!
+//! A message is framed by its length field first and then read whole, so a parser never waits for more. What was
+//! negotiated comes in as [`Context`]; the codec itself has no state.
+
+use crate::prefix::{Families, Prefix};
+
+pub mod attribute;
+pub mod capability;
+pub mod notification;
+pub mod open;
+pub mod refresh;
+pub mod update;
+
+pub use attribute::{
+    Aggregator, AsPath, Attributes, Community, ExtendedCommunity, LargeCommunity, NextHop, Origin,
+    Segment, Unknown,
+};
+pub use capability::Capability;
+pub use notification::Notification;
+pub use open::Open;
+pub use refresh::RouteRefresh;
+pub use update::Update;
+
+/// What both sides agreed on, as far as reading and writing messages depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Context {
+    /// Families carried by the session.
+    pub families: Families,
+    /// AS numbers in AS_PATH and AGGREGATOR are four octets (RFC 6793).
+    pub four_octet_as: bool,
+    /// The peer's messages of these families carry path identifiers (RFC 7911).
+    pub add_path_receive: Families,
+    /// Our messages of these families carry path identifiers (RFC 7911).
+    pub add_path_send: Families,
+    /// Messages may be up to 65,535 octets (RFC 8654).
+    pub extended_message: bool,
+    /// IPv4 prefixes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
+    /// The session is internal (iBGP): LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST are expected.
+    pub internal: bool,
+}
+
+/// One BGP message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// RFC 4271 §4.2.
+    Open(Open),
+    /// RFC 4271 §4.3. With the faults that RFC 7606 lets a session survive.
+    Update(Update),
+    /// RFC 4271 §4.5.
+    Notification(Notification),
+    /// RFC 4271 §4.4.
+    Keepalive,
+    /// RFC 2918, RFC 7313.
+    RouteRefresh(RouteRefresh),
+}
+
+/// The path identifier of RFC 7911; 0 where add-path was not negotiated.
+pub type PathId = u32;
+
+/// One element of Network Layer Reachability Information: a prefix and its path identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nlri {
+    /// What is reachable.
+    pub prefix: Prefix,
+    /// Which of several paths to it (RFC 7911 §3).
+    pub path_id: PathId,
+}
+
+impl From<Prefix> for Nlri {
+    fn from(prefix: Prefix) -> Self {
+        Self { prefix, path_id: 0 }
+    }
+}
