@@ -1,1 +1,28 @@
-//! Keeps kernel routes equal to desired ones.
+//! Keeps the kernel's routes equal to the desired ones.
+//!
+//! ```text
+//! Change ─► reconciler ─► guard · resolve ─► plan ─► kernel (netlink)
+//!               ▲                                      │
+//!               └──── links, addresses, routes ◄───────┘
+//! ```
+//! [`Fib`] is the front door; [`cleanup`] works without it. Everything happens in the network namespace of the
+//! thread that calls [`Fib::start`], and needs CAP_NET_ADMIN there.
+
+mod config;
+mod error;
+mod event;
+mod fib;
+mod guard;
+mod route;
+mod status;
+
+pub use config::{AllowedRange, Config, Guard, Unresolved};
+pub use error::Error;
+pub use event::{DownCause, Event, Interface, LinkEvent};
+pub use fib::{Completeness, Fib, cleanup};
+pub use guard::Refusal;
+pub use route::{Change, Mark, NextHop, Wanted};
+pub use status::{
+    Counts, Explanation, Filter, Lookup, Refused, Resolution, RouteState, RouteStatus, Status,
+    Totals,
+};

@@ -1,0 +1,163 @@
+//! The front door: what the daemon calls, turned into requests for the task that owns the routes.
+
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    config::Config,
+    error::Error,
+    event::{Event, Interface, LinkEvent},
+    route::{Change, Mark},
+    status::{Explanation, Filter, RouteStatus, Status},
+};
+
+/// Whether the inputs are complete: only then are routes of an earlier run that nobody wants removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// Peers that are up still owe their End-of-RIB.
+    Partial,
+    /// End-of-RIB from every peer that is up, or the deferral time has passed.
+    Complete,
+}
+
+/// The installer. Dropping it ends its task and removes nothing: the routes stay for the next run.
+#[derive(Clone, Debug)]
+pub struct Fib {
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<Event>,
+    link_events: broadcast::Sender<LinkEvent>,
+    links: watch::Receiver<Arc<Vec<Interface>>>,
+    in_sync: watch::Receiver<bool>,
+}
+
+/// What the front door asks of the task that owns the routes.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Update(Vec<Change>),
+    Apply(Box<Config>, oneshot::Sender<Result<(), Error>>),
+    Complete(Completeness),
+    Flush(oneshot::Sender<()>),
+    Status(oneshot::Sender<Status>),
+    Routes(Filter, oneshot::Sender<Vec<RouteStatus>>),
+    Explain(IpNetwork, oneshot::Sender<Explanation>),
+}
+
+impl Fib {
+    /// Opens the kernel's sockets in the network namespace of the calling thread, reads links, addresses and
+    /// routes, and takes note of the routes an earlier run left. Writes only the blackholes of `config`.
+    ///
+    /// # Errors
+    /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Config`] for a mark that is not allowed,
+    /// [`Error::Netlink`] if the kernel does not answer.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let _ = config;
+        Err(Error::Stopped)
+    }
+
+    /// Carries out another configuration; no route that stays wanted leaves the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a mark that is not allowed (the old configuration stays), [`Error::Stopped`].
+    pub async fn apply(&self, config: Config) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Apply(Box::new(config), reply)).await?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Takes a batch of changes (a thousand or so at a time is good). Waits while the kernel is behind; what
+    /// waits inside is one entry a prefix, however often it changes.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn update(&self, batch: Vec<Change>) -> Result<(), Error> {
+        self.send(Request::Update(batch)).await
+    }
+
+    /// Says whether the inputs are complete. Until they are, nothing found at start is removed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn set_complete(&self, completeness: Completeness) -> Result<(), Error> {
+        self.send(Request::Complete(completeness)).await
+    }
+
+    /// Returns once everything sent before is in the kernel, refused, or known to fail.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.ask(Request::Flush).await
+    }
+
+    /// Follows whether the kernel is in step with what was asked for.
+    pub fn in_sync(&self) -> watch::Receiver<bool> {
+        self.in_sync.clone()
+    }
+
+    /// Desired against kernel, in numbers.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.ask(Request::Status).await
+    }
+
+    /// The prefixes that `filter` selects, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn routes(&self, filter: Filter) -> Result<Vec<RouteStatus>, Error> {
+        self.ask(|reply| Request::Routes(filter, reply)).await
+    }
+
+    /// The whole way of a prefix (or address, as /32 or /128) through guard, resolution and kernel.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn explain(&self, query: IpNetwork) -> Result<Explanation, Error> {
+        self.ask(|reply| Request::Explain(query, reply)).await
+    }
+
+    /// Follows what happens to routes. A receiver that lags loses the oldest events.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Follows interfaces and own addresses: what ends sessions at once.
+    pub fn link_events(&self) -> broadcast::Receiver<LinkEvent> {
+        self.link_events.subscribe()
+    }
+
+    /// The interfaces as they are now, sorted by index.
+    pub fn links(&self) -> watch::Receiver<Arc<Vec<Interface>>> {
+        self.links.clone()
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Error> {
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| Error::Stopped)
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(request(reply)).await?;
+        answer.await.map_err(|_| Error::Stopped)
+    }
+}
+
+/// Removes exactly the routes that bear `mark`, blackholes included, from the kernel; for a node whose daemon is
+/// gone. Gives how many there were.
+///
+/// # Errors
+/// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Netlink`] if the kernel does not answer.
+pub async fn cleanup(mark: Mark) -> Result<usize, Error> {
+    let _ = mark;
+    Err(Error::Stopped)
+}
