@@ -5,18 +5,22 @@
 //! pending prefixes, and says [`PeerMessage::Writable`] when it has drained. To the installer: batches of [`Install`].
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::Rib;
 use crate::{
-    config::PeerConfig,
-    prefix::{Families, Prefix},
-    status::PeerKind,
+    config::{Multipath, Origination, PeerConfig, SpeakerConfig},
+    prefix::{Families, Family, Prefix},
+    speaker::{Event, RouteQuery},
+    status::{Explanation, FamilyCounts, PeerKind, RouteStatus},
     wire::{self, NextHop, Notification, RouteRefresh, Update},
 };
 
@@ -76,6 +80,10 @@ pub struct Session {
     pub local_address: IpAddr,
     /// Our link-local address on the session's interface, for IPv6 next hops to a directly connected peer (RFC 2545 §3).
     pub local_link_local: Option<Ipv6Addr>,
+    /// The interface of the session where its addresses are link-local, for next hops that are.
+    pub interface: Option<Arc<str>>,
+    /// Whether either side may ask the other for its routes again.
+    pub refresh: Refreshing,
     /// Families it will send End-of-RIB for, and we wait for: it speaks graceful restart and has not itself just restarted.
     pub expects_end_of_rib: Families,
     /// Families whose forwarding state it preserved over its restart (F bit); routes of others from before are gone.
@@ -84,15 +92,27 @@ pub struct Session {
     pub outbound: Outbound,
 }
 
+/// What was agreed on route refresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refreshing {
+    /// Nothing.
+    #[default]
+    No,
+    /// RFC 2918.
+    Plain,
+    /// RFC 7313: begin and end are marked.
+    Enhanced,
+}
+
 /// The way from the Rib to one session's socket: bounded in octets, never waited for.
 #[derive(Clone, Debug)]
 pub struct Outbound {
     /// Encoded messages, each item one or more whole messages, shared between sessions that say the same.
-    pub messages: tokio::sync::mpsc::UnboundedSender<Bytes>,
+    pub messages: mpsc::UnboundedSender<Bytes>,
     /// How many octets are queued and how many may be.
     pub room: Arc<Room>,
     /// Orders to the session.
-    pub orders: tokio::sync::mpsc::UnboundedSender<Order>,
+    pub orders: mpsc::UnboundedSender<Order>,
 }
 
 /// The octets waiting in a session's outbound queue.
@@ -132,4 +152,330 @@ pub struct Install {
     pub next_hops: SmallVec<[(NextHop, u16); 1]>,
     /// The interface of the session it came over, for link-local next hops.
     pub interface: Option<Arc<str>>,
+}
+
+/// What concerns the Rib as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Our AS number.
+    pub asn: u32,
+    /// Our BGP Identifier.
+    pub router_id: Ipv4Addr,
+    /// Our cluster ID (RFC 4456 §7).
+    pub cluster_id: Ipv4Addr,
+    /// Equal-cost multipath.
+    pub multipath: Multipath,
+    /// Longest wait for End-of-RIB after the start (RFC 4724 §4.1).
+    pub deferral: Duration,
+    /// RFC 8326, as initiator.
+    pub draining: bool,
+    /// Between equal external routes the one that is the best stays so (RFC 5004).
+    pub stable: bool,
+    /// What we originate.
+    pub originate: BTreeMap<Prefix, Origination>,
+}
+
+impl From<&SpeakerConfig> for Settings {
+    fn from(config: &SpeakerConfig) -> Self {
+        Self {
+            asn: config.asn,
+            router_id: config.router_id,
+            cluster_id: config.cluster_id,
+            multipath: config.multipath,
+            deferral: config.deferral,
+            draining: config.draining,
+            stable: true,
+            originate: config.originate.clone(),
+        }
+    }
+}
+
+/// One step from the peers the Rib knows to the peers it should know.
+#[derive(Clone, Debug)]
+pub enum PeerChange {
+    /// A peer is new, or its configuration is. Policies, limits and next hops are applied to a running session; what a
+    /// session agrees in its OPEN is not the Rib's business.
+    Set {
+        /// Which.
+        peer: PeerId,
+        /// Its name in the configuration (of a range: the name its member is shown by).
+        name: Arc<str>,
+        /// How it is treated.
+        config: Arc<PeerConfig>,
+    },
+    /// A peer is gone for good, and with it at once all it told us.
+    Remove(PeerId),
+}
+
+/// What the task hears.
+#[derive(Debug)]
+pub enum ToRib {
+    /// A session speaks.
+    Peer(PeerId, PeerMessage),
+    /// The configuration changed; all of it in one message, so that peers which stay alike stay together.
+    Configure(Box<Settings>, Vec<PeerChange>),
+    /// Ask this peer for all its routes again (RFC 2918), if it can.
+    AskRefresh(PeerId),
+    /// Counts.
+    Counts(oneshot::Sender<RibCounts>),
+    /// Routes.
+    Routes(RouteQuery, oneshot::Sender<Vec<RouteStatus>>),
+    /// All about one prefix.
+    Explain(Prefix, oneshot::Sender<Option<Explanation>>),
+}
+
+/// Counts, cheap to ask for.
+#[derive(Clone, Debug, Default)]
+pub struct RibCounts {
+    /// [`crate::status::SpeakerStatus::complete`].
+    pub complete: bool,
+    /// Prefixes with at least one route, by family.
+    pub prefixes: BTreeMap<Family, usize>,
+    /// Distinct attribute sets in memory.
+    pub attribute_sets: usize,
+    /// By peer.
+    pub peers: BTreeMap<PeerId, PeerCounts>,
+}
+
+/// What the Rib counts for one peer.
+#[derive(Clone, Debug, Default)]
+pub struct PeerCounts {
+    /// Routes by family.
+    pub families: BTreeMap<Family, FamilyCounts>,
+    /// UPDATEs handed to its sessions since it is configured.
+    pub updates_out: u64,
+    /// Prefixes that wait until it has room, both families together.
+    pub waiting: usize,
+}
+
+/// The way to the task. Cheap to clone; the task ends when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct RibHandle {
+    sender: mpsc::Sender<ToRib>,
+    complete: watch::Receiver<bool>,
+}
+
+/// The task is gone: the speaker is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the task that owns the Rib has ended")]
+pub struct Ended;
+
+impl RibHandle {
+    /// Starts the task, on a thread of its own. It waits for the first [`RibHandle::configure`] before it can be
+    /// complete. `installs` gets what the kernel should hold, in batches; `None`: nobody wants it. Must be called inside a
+    /// tokio runtime.
+    #[must_use]
+    pub fn start(
+        settings: Settings,
+        installs: Option<mpsc::Sender<Vec<Install>>>,
+        events: broadcast::Sender<Event>,
+    ) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (announce, complete) = watch::channel(false);
+        let task = Task {
+            receiver,
+            installs,
+            events,
+            complete: announce,
+        };
+        task.start(settings);
+        Self { sender, complete }
+    }
+
+    /// A session speaks; waits while the Rib is busy.
+    ///
+    /// # Errors
+    /// [`Ended`] when the task has ended.
+    pub async fn send(&self, peer: PeerId, message: PeerMessage) -> Result<(), Ended> {
+        self.tell(ToRib::Peer(peer, message)).await
+    }
+
+    /// The configuration: settings as a whole, and what changes among the peers. A peer must be set before its session is
+    /// established.
+    ///
+    /// # Errors
+    /// [`Ended`] when the task has ended.
+    pub async fn configure(&self, settings: Settings, peers: Vec<PeerChange>) -> Result<(), Ended> {
+        self.tell(ToRib::Configure(Box::new(settings), peers)).await
+    }
+
+    /// Asks a peer for all its routes again (RFC 2918 §3), if it agreed to be asked.
+    ///
+    /// # Errors
+    /// [`Ended`] when the task has ended.
+    pub async fn ask_refresh(&self, peer: PeerId) -> Result<(), Ended> {
+        self.tell(ToRib::AskRefresh(peer)).await
+    }
+
+    /// Counts of everything; `None` when the task has ended.
+    pub async fn counts(&self) -> Option<RibCounts> {
+        self.ask(ToRib::Counts).await
+    }
+
+    /// Routes; none when the task has ended.
+    pub async fn routes(&self, query: RouteQuery) -> Vec<RouteStatus> {
+        self.ask(|reply| ToRib::Routes(query, reply))
+            .await
+            .unwrap_or_default()
+    }
+
+    /// All about a prefix, or about the longest known one that holds it where it is a host prefix.
+    pub async fn explain(&self, prefix: Prefix) -> Option<Explanation> {
+        self.ask(|reply| ToRib::Explain(prefix, reply))
+            .await
+            .flatten()
+    }
+
+    /// Turns true when all initial routes are in ([`Settings::deferral`]); never false again.
+    #[must_use]
+    pub fn complete(&self) -> watch::Receiver<bool> {
+        self.complete.clone()
+    }
+
+    async fn tell(&self, message: ToRib) -> Result<(), Ended> {
+        self.sender.send(message).await.map_err(|_| Ended)
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> ToRib) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(question(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Messages that may wait for the Rib. Each may hold a socket buffer's worth of UPDATEs, so this bounds memory, and
+/// slows reading from sockets while the Rib is busy.
+const QUEUE: usize = 64;
+
+/// Messages taken at once before output is looked at.
+const BATCH: usize = 64;
+
+/// While messages keep coming, output waits so long: what changes twice is said once, and equal attributes meet.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+struct Task {
+    receiver: mpsc::Receiver<ToRib>,
+    installs: Option<mpsc::Sender<Vec<Install>>>,
+    events: broadcast::Sender<Event>,
+    complete: watch::Sender<bool>,
+}
+
+impl Task {
+    /// On a thread of its own, so that a big table never holds up the sessions' runtime; where no thread can be had, on
+    /// that runtime.
+    fn start(self, settings: Settings) {
+        let (hand_over, take_over) = std::sync::mpsc::channel::<Self>();
+        let for_thread = settings.clone();
+        let thread = std::thread::Builder::new()
+            .name("rib".into())
+            .spawn(move || {
+                let Ok(task) = take_over.recv() else { return };
+                match tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build()
+                {
+                    Ok(runtime) => runtime.block_on(task.run(for_thread)),
+                    Err(error) => tracing::error!(%error, "no timer for the Rib"),
+                }
+            });
+        match thread {
+            Ok(_) => drop(hand_over.send(self)),
+            Err(error) => {
+                tracing::warn!(%error, "no thread for the Rib, it shares the runtime's");
+                drop(tokio::spawn(self.run(settings)));
+            }
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver of the Rib reads the clock"
+    )]
+    async fn run(mut self, settings: Settings) {
+        let mut rib = Rib::new(settings, self.installs.is_some(), Instant::now());
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut flushed = Instant::now();
+        loop {
+            let deadline = rib.next_timeout();
+            tokio::select! {
+                biased;
+                taken = self.receiver.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        return;
+                    }
+                }
+                () = until(deadline) => {}
+                () = room(self.installs.as_ref()), if rib.wants_to_install() => {}
+            }
+            let now = Instant::now();
+            for message in batch.drain(..) {
+                hear(&mut rib, now, message);
+            }
+            rib.handle_timeout(now);
+            if self.receiver.is_empty() || now.duration_since(flushed) >= PATIENCE {
+                rib.flush(now);
+                flushed = now;
+            }
+            self.speak(&mut rib);
+        }
+    }
+
+    /// Hands on what is not for sessions.
+    fn speak(&mut self, rib: &mut Rib) {
+        let mut closed = false;
+        if let Some(installs) = &self.installs {
+            while rib.wants_to_install() && !closed {
+                match installs.try_reserve() {
+                    Ok(place) => place.send(rib.take_installs(INSTALLS)),
+                    Err(mpsc::error::TrySendError::Full(())) => break,
+                    Err(mpsc::error::TrySendError::Closed(())) => closed = true,
+                }
+            }
+        }
+        if closed {
+            self.installs = None;
+            rib.stop_installing();
+        }
+        for event in rib.take_events() {
+            // Nobody listening is no error.
+            let _ = self.events.send(event);
+        }
+        let complete = rib.is_complete();
+        self.complete
+            .send_if_modified(|known| std::mem::replace(known, complete) != complete);
+    }
+}
+
+/// Prefixes in one batch for the installer.
+const INSTALLS: usize = 4096;
+
+fn hear(rib: &mut Rib, now: Instant, message: ToRib) {
+    match message {
+        ToRib::Peer(peer, message) => rib.hear(now, peer, message),
+        ToRib::Configure(settings, peers) => rib.configure(now, *settings, peers),
+        ToRib::AskRefresh(peer) => rib.ask_refresh(peer),
+        // Whoever asked may have gone.
+        ToRib::Counts(reply) => drop(reply.send(rib.counts())),
+        ToRib::Routes(query, reply) => {
+            drop(reply.send(rib.routes(&query, now, SystemTime::now())));
+        }
+        ToRib::Explain(prefix, reply) => {
+            drop(reply.send(rib.explain(prefix, now, SystemTime::now())));
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn room(installs: Option<&mpsc::Sender<Vec<Install>>>) {
+    match installs {
+        // Closed is noticed where the place is used.
+        Some(installs) => drop(installs.reserve().await),
+        None => std::future::pending().await,
+    }
 }
