@@ -40,6 +40,12 @@ impl Family {
         }
     }
 
+    /// The Subsequent Address Family Identifier (RFC 4760 §6): always 1, unicast.
+    #[must_use]
+    pub const fn safi(self) -> u8 {
+        1
+    }
+
     /// The family that an AFI and SAFI stand for, if it is one of ours.
     #[must_use]
     pub const fn from_afi_safi(afi: u16, safi: u8) -> Option<Self> {

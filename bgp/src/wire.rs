@@ -7,20 +7,49 @@ use crate::prefix::{Families, Prefix};
 
 pub mod attribute;
 pub mod capability;
+mod error;
 pub mod notification;
 pub mod open;
+mod read;
 pub mod refresh;
 pub mod update;
 
 pub use attribute::{
     Aggregator, AsPath, Attributes, Community, ExtendedCommunity, LargeCommunity, NextHop, Origin,
-    Segment, Unknown,
+    Partial, Segment, SegmentKind, Unknown, UnknownCommunity,
 };
 pub use capability::Capability;
-pub use notification::Notification;
+pub use error::WireError;
+pub use notification::{Cease, Notification};
 pub use open::Open;
 pub use refresh::RouteRefresh;
 pub use update::Update;
+
+/// Octets of a header: marker, length, type (RFC 4271 §4.1).
+pub const HEADER: usize = 19;
+/// Octets of the longest message (RFC 4271 §4.1); OPEN and KEEPALIVE are never longer (RFC 8654 §4).
+pub const MAX_MESSAGE: usize = 4096;
+/// Octets of the longest message between speakers that agreed on extended messages (RFC 8654 §3).
+pub const MAX_EXTENDED_MESSAGE: usize = 65535;
+
+/// Stands for an AS number that does not fit into two octets (RFC 6793 §9).
+pub const AS_TRANS: u16 = 23456;
+
+/// The types of messages (RFC 4271 §4.1, RFC 2918 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// OPEN.
+    Open = 1,
+    /// UPDATE.
+    Update = 2,
+    /// NOTIFICATION.
+    Notification = 3,
+    /// KEEPALIVE.
+    Keepalive = 4,
+    /// ROUTE-REFRESH.
+    RouteRefresh = 5,
+}
 
 /// What both sides agreed on, as far as reading and writing messages depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,7 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde::Serialize;
+mod as_path;
+mod communities;
+mod origin;
+
+pub use as_path::{AsPath, Segment, SegmentKind};
+pub use communities::{Community, ExtendedCommunity, LargeCommunity, UnknownCommunity};
+pub use origin::Origin;
 
 /// The attributes of a route, as a struct of options. Equal values are equal routes: the RIB interns them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,37 +38,26 @@ pub struct Attributes {
     pub extended_communities: Box<[ExtendedCommunity]>,
     /// LARGE_COMMUNITY, RFC 8092.
     pub large_communities: Box<[LargeCommunity]>,
-    /// Transitive attributes we do not know, byte for byte, Partial bit set (RFC 4271 §5).
+    /// Which of the transitive attributes we know came with their Partial bit set: it must never be cleared again
+    /// (RFC 4271 §5).
+    pub partial: Partial,
+    /// Transitive attributes we do not know, byte for byte, Partial bit set (RFC 4271 §5); by code.
     pub unknown: Box<[Unknown]>,
 }
 
-/// ORIGIN; the lower the better (RFC 4271 §9.1.2.2 b).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum Origin {
-    /// Interior to the originating AS.
-    #[default]
-    Igp,
-    /// Learned via EGP.
-    Egp,
-    /// Learned by some other means.
-    Incomplete,
-}
-
-/// AS_PATH: segments, the nearest AS first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct AsPath(pub Box<[Segment]>);
-
-/// One segment of an AS_PATH (RFC 4271 §4.3 b, RFC 5065).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Segment {
-    /// An unordered set: counts as one hop.
-    Set(Box<[u32]>),
-    /// An ordered sequence, at most 255 long.
-    Sequence(Box<[u32]>),
-    /// AS_CONFED_SEQUENCE, RFC 5065: counts as no hop.
-    ConfedSequence(Box<[u32]>),
-    /// AS_CONFED_SET, RFC 5065: counts as no hop.
-    ConfedSet(Box<[u32]>),
+bitflags::bitflags! {
+    /// Optional transitive attributes that some speaker on the way did not recognise.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Partial: u8 {
+        /// AGGREGATOR.
+        const AGGREGATOR = 1;
+        /// COMMUNITIES.
+        const COMMUNITIES = 2;
+        /// EXTENDED COMMUNITIES.
+        const EXTENDED_COMMUNITIES = 4;
+        /// LARGE_COMMUNITY.
+        const LARGE_COMMUNITY = 8;
+    }
 }
 
 /// Where packets for the route go next.
@@ -90,42 +85,6 @@ pub struct Aggregator {
     pub asn: u32,
     /// Its router ID.
     pub id: Ipv4Addr,
-}
-
-/// A standard community, RFC 1997: `high:low`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Community(pub u32);
-
-impl Community {
-    /// GRACEFUL_SHUTDOWN, RFC 8326.
-    pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
-    /// NO_EXPORT, RFC 1997.
-    pub const NO_EXPORT: Self = Self(0xffff_ff01);
-    /// NO_ADVERTISE, RFC 1997.
-    pub const NO_ADVERTISE: Self = Self(0xffff_ff02);
-    /// NO_EXPORT_SUBCONFED, RFC 1997.
-    pub const NO_EXPORT_SUBCONFED: Self = Self(0xffff_ff03);
-    /// LLGR_STALE, RFC 9494.
-    pub const LLGR_STALE: Self = Self(0xffff_0006);
-    /// NO_LLGR, RFC 9494.
-    pub const NO_LLGR: Self = Self(0xffff_0007);
-    /// BLACKHOLE, RFC 7999.
-    pub const BLACKHOLE: Self = Self(0xffff_029a);
-}
-
-/// An extended community, RFC 4360: eight octets, as on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExtendedCommunity(pub [u8; 8]);
-
-/// A large community, RFC 8092: `global:local1:local2`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LargeCommunity {
-    /// Global Administrator, an AS number.
-    pub global: u32,
-    /// Local Data Part 1.
-    pub local1: u32,
-    /// Local Data Part 2.
-    pub local2: u32,
 }
 
 /// A transitive attribute whose code we do not know.

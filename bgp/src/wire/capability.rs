@@ -1,8 +1,12 @@
 //! Capabilities: what a speaker offers (RFC 5492).
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::prefix::Family;
+
+mod codec;
 
 /// One capability of an OPEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,4 +69,68 @@ pub enum AddPathMode {
     Send,
     /// 3: both.
     Both,
+}
+
+impl AddPathMode {
+    /// Whether its sender takes several paths.
+    #[must_use]
+    pub const fn receives(self) -> bool {
+        matches!(self, Self::Receive | Self::Both)
+    }
+
+    /// Whether its sender sends several paths.
+    #[must_use]
+    pub const fn sends(self) -> bool {
+        matches!(self, Self::Send | Self::Both)
+    }
+}
+
+impl Capability {
+    /// Its code in the registry "Capability Codes".
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Multiprotocol(_) => 1,
+            Self::RouteRefresh => 2,
+            Self::ExtendedNextHop(_) => 5,
+            Self::ExtendedMessage => 6,
+            Self::GracefulRestart(_) => 64,
+            Self::FourOctetAs(_) => 65,
+            Self::AddPath(_) => 69,
+            Self::EnhancedRouteRefresh => 70,
+            Self::LongLivedGracefulRestart(_) => 71,
+            Self::Fqdn { .. } => 73,
+            Self::SoftwareVersion(_) => 75,
+            Self::Unknown { code, .. } => *code,
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    /// Its name, without what it holds except the family: `multiprotocol IPv4`, `graceful restart`, `capability 9`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Multiprotocol(family) => return write!(f, "multiprotocol {family}"),
+            Self::RouteRefresh => "route refresh",
+            Self::ExtendedNextHop(_) => "extended next hop",
+            Self::ExtendedMessage => "extended message",
+            Self::GracefulRestart(_) => "graceful restart",
+            Self::FourOctetAs(_) => "four-octet AS",
+            Self::AddPath(_) => "add-path",
+            Self::EnhancedRouteRefresh => "enhanced route refresh",
+            Self::LongLivedGracefulRestart(_) => "long-lived graceful restart",
+            Self::Fqdn { .. } => "host name",
+            Self::SoftwareVersion(_) => "software version",
+            Self::Unknown { code, value } => {
+                return match (code, &**value) {
+                    (1, [afi, afi_low, _, safi]) => {
+                        let afi = u16::from_be_bytes([*afi, *afi_low]);
+                        write!(f, "multiprotocol AFI {afi} SAFI {safi}")
+                    }
+                    (9, [role]) => write!(f, "role {role}"),
+                    _ => write!(f, "capability {code}"),
+                };
+            }
+        })
+    }
 }

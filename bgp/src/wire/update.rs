@@ -1,5 +1,9 @@
 //! UPDATE: routes that come, routes that go (RFC 4271 §4.3, RFC 4760, RFC 7606).
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 use super::{Attributes, Nlri};
 use crate::prefix::Family;
 
@@ -10,7 +14,7 @@ pub struct Update {
     /// Routes that are no longer feasible, of any family.
     pub withdrawn: Vec<Nlri>,
     /// Routes by attribute set: none or one, and two where NLRI and MP_REACH_NLRI stand in one message.
-    pub announced: Vec<Announced>,
+    pub announced: SmallVec<[Announced; 1]>,
     /// The message is the End-of-RIB marker of this family (RFC 4724 §2) and nothing else.
     pub end_of_rib: Option<Family>,
     /// What was wrong with it and was survived (RFC 7606), in the order of the message.
@@ -20,8 +24,8 @@ pub struct Update {
 /// Prefixes that share one set of attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced {
-    /// The attributes, with the next hop of these prefixes.
-    pub attributes: Attributes,
+    /// The attributes, with the next hop of these prefixes. Shared where a reader has just seen the same octets.
+    pub attributes: Arc<Attributes>,
     /// The prefixes, all of one family.
     pub nlri: Vec<Nlri>,
 }
