@@ -118,7 +118,7 @@ pub struct SessionStatus {
 }
 
 /// One capability.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapabilityStatus {
     /// Its name.
