@@ -1,0 +1,434 @@
+//! A topology brought to life, and taken down without a trace.
+
+mod state;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+pub use state::{State, sweep};
+
+use crate::clab::{Bind, End, Kind, Link, Network, Node, Topology};
+use crate::container::{Container, Recipe};
+use crate::program::Program;
+use crate::shell::{self, Background};
+use crate::wait::{eventually, pause};
+
+/// How a lab is to be brought up.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Replaces the prefix of namespace names, so that the same topology can be up several times.
+    pub prefix: Option<String>,
+    /// The routelet to run; by default the one that `ROUTELET` names, or that was built beside this program.
+    pub routelet: Option<PathBuf>,
+    /// Shows each step on standard error.
+    pub verbose: bool,
+}
+
+/// A running lab. Dropping it takes it down.
+#[derive(Debug)]
+pub struct Lab {
+    /// What it was made from.
+    pub topology: Topology,
+    /// Logs and scratch files.
+    pub folder: PathBuf,
+    state: State,
+    containers: BTreeMap<String, Container>,
+    daemons: Mutex<BTreeMap<String, Background>>,
+    verbose: bool,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+impl Lab {
+    /// Brings up `topologies/NAME.clab.yml` for a story: under a name of its own, with files of its own that the story may change.
+    pub fn story(name: &str) -> Result<Self> {
+        Self::story_with(name, |_| Ok(()))
+    }
+
+    /// As [`Lab::story`]; `change` may edit the copy of the topology's files (its folder is given) before anything starts.
+    pub fn story_with(name: &str, change: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../topologies");
+        let prefix = format!(
+            "rl{}x{}-",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        sweep()?;
+        let files = state::folder(&format!("{prefix}{name}")).join("files");
+        std::fs::create_dir_all(&files)?;
+        let clab = format!("{name}.clab.yml");
+        std::fs::copy(source.join(&clab), files.join(&clab))
+            .with_context(|| format!("topology {name}"))?;
+        shell::run(
+            std::process::Command::new("cp")
+                .arg("-r")
+                .arg(source.join(name))
+                .arg(&files),
+        )?;
+        change(&files)?;
+        let topology = Topology::read(&files.join(clab))?;
+        Self::up(
+            topology,
+            Options {
+                prefix: Some(prefix),
+                ..Options::default()
+            },
+        )
+    }
+
+    /// Brings `topology` up. Whatever an earlier run under the same name left is removed first.
+    pub fn up(topology: Topology, options: Options) -> Result<Self> {
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "the lab makes network namespaces: run it as root"
+        );
+        let prefix = options
+            .prefix
+            .clone()
+            .unwrap_or_else(|| topology.prefix.clone());
+        let id = if prefix.ends_with(&format!("{}-", topology.name)) {
+            prefix.trim_end_matches('-').to_owned()
+        } else {
+            format!("{prefix}{}", topology.name)
+        };
+        let state = State::claim(&id, &topology, &prefix)?;
+        let mut lab = Self {
+            folder: state::folder(&id),
+            topology,
+            state,
+            containers: BTreeMap::new(),
+            daemons: Mutex::default(),
+            verbose: options.verbose,
+        };
+        lab.build(&options)
+            .inspect_err(|_| lab.tell("bringing it up failed"))?;
+        Ok(lab)
+    }
+
+    fn build(&mut self, options: &Options) -> Result<()> {
+        let topology = self.topology.clone();
+        for note in &topology.notes {
+            self.tell(note);
+        }
+        let programs = topology
+            .nodes
+            .values()
+            .map(|node| Ok((node, Program::of(node)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let binary = programs
+            .iter()
+            .any(|(_, program)| *program == Program::Routelet)
+            .then(|| routelet(options))
+            .transpose()?;
+
+        self.tell("namespaces");
+        for netns in self.state.namespaces() {
+            shell::run(std::process::Command::new("ip").args(["netns", "add", &netns]))?;
+        }
+        for (node, program) in &programs {
+            if *program != Program::Bridge {
+                let container = self.contain(
+                    node,
+                    binary.as_deref().filter(|_| *program == Program::Routelet),
+                )?;
+                self.state.started(&node.name, container.init)?;
+                self.containers.insert(node.name.clone(), container);
+            }
+        }
+        self.tell("links");
+        self.connect()?;
+        self.tell("programs");
+        let mut order = programs.clone();
+        order.sort_by_key(|(node, _)| (node.startup_delay, node.network != Network::Own));
+        let mut waited = 0;
+        for (node, _) in order {
+            pause(Duration::from_secs(
+                node.startup_delay.saturating_sub(waited),
+            ));
+            waited = waited.max(node.startup_delay);
+            self.start(&node.name)?;
+        }
+        self.tell("exec");
+        for node in topology.nodes.values() {
+            for words in &node.exec {
+                self.node(&node.name)?.run(words)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn contain(&self, node: &Node, binary: Option<&Path>) -> Result<Container> {
+        let folder = self.folder.join(&node.name);
+        std::fs::create_dir_all(&folder)?;
+        let mut binds = node.binds.clone();
+        binds.extend(binary.map(|binary| Bind {
+            source: binary.to_owned(),
+            target: "/usr/local/bin/routelet".into(),
+            read_only: true,
+        }));
+        let netns = self.netns(&node.name)?;
+        let container = Container::start(&Recipe {
+            name: &node.name,
+            netns: &netns,
+            hostname: &node.hostname,
+            binds: &binds,
+            env: &node.env,
+            folder: &folder,
+        })?;
+        if !node.sysctls.is_empty() {
+            let settings = node
+                .sysctls
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"));
+            let words: Vec<String> = ["sysctl".to_owned(), "-q".into(), "-w".into()]
+                .into_iter()
+                .chain(settings)
+                .collect();
+            container.run(&words)?;
+        }
+        Ok(container)
+    }
+
+    /// The links first, then what is to be done inside each namespace.
+    fn connect(&self) -> Result<()> {
+        let ip = || std::process::Command::new("ip");
+        let mut pairs = String::new();
+        let mut inside: BTreeMap<String, String> = self
+            .state
+            .namespaces()
+            .into_iter()
+            .map(|netns| (netns, "link set lo up\n".to_owned()))
+            .collect();
+        for node in self
+            .topology
+            .nodes
+            .values()
+            .filter(|node| node.kind == Kind::Bridge)
+        {
+            let lines = inside.entry(self.netns(&node.name)?).or_default();
+            *lines += &format!("link add {0} type bridge\nlink set {0} up\n", node.name);
+        }
+        for Link { ends: [a, b], mtu } in &self.topology.links {
+            let end = |end: &End| {
+                let address = end
+                    .mac
+                    .as_ref()
+                    .map(|mac| format!(" address {mac}"))
+                    .unwrap_or_default();
+                let netns = self.netns(&end.node)?;
+                anyhow::Ok(format!(
+                    "{} netns {netns} mtu {mtu}{address}",
+                    end.interface
+                ))
+            };
+            pairs += &format!("link add {} type veth peer name {}\n", end(a)?, end(b)?);
+            for end in [a, b] {
+                let lines = inside.entry(self.netns(&end.node)?).or_default();
+                if self.topology.node(&end.node)?.kind == Kind::Bridge {
+                    *lines += &format!("link set {} master {}\n", end.interface, end.node);
+                }
+                *lines += &format!("link set {} up\n", end.interface);
+            }
+        }
+        shell::run_with(ip().args(["-batch", "-"]), &pairs)?;
+        for (netns, lines) in inside {
+            shell::run_with(ip().args(["-n", &netns, "-batch", "-"]), &lines)?;
+        }
+        Ok(())
+    }
+
+    fn netns(&self, node: &str) -> Result<String> {
+        Ok(match &self.topology.node(node)?.network {
+            Network::Own => self.state.netns(node),
+            Network::Of(other) => self.state.netns(other),
+        })
+    }
+
+    /// The container of a node.
+    pub fn node(&self, name: &str) -> Result<&Container> {
+        self.containers
+            .get(name)
+            .with_context(|| format!("no container {name} in {}", self.topology.name))
+    }
+
+    /// All containers.
+    pub fn nodes(&self) -> impl Iterator<Item = &Container> {
+        self.containers.values()
+    }
+
+    /// The names of the nodes that run `program`.
+    #[must_use]
+    pub fn running(&self, program: Program) -> Vec<String> {
+        let runs = |node: &&Node| Program::of(node).is_ok_and(|its| its == program);
+        self.topology
+            .nodes
+            .values()
+            .filter(runs)
+            .map(|node| node.name.clone())
+            .collect()
+    }
+
+    /// Starts the program of a node, as at the beginning.
+    pub fn start(&self, name: &str) -> Result<()> {
+        let node = self.topology.node(name)?;
+        let program = Program::of(node)?;
+        if let Some(words) = program.background() {
+            let container = self.node(name)?;
+            let log = std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(self.log(name))?;
+            let code = Background::start(
+                container
+                    .command(&words)
+                    .stdout(log.try_clone()?)
+                    .stderr(log),
+            )?
+            .wait()?;
+            ensure!(
+                code == 0,
+                "{name}: {} failed ({code}): {}",
+                words.join(" "),
+                self.said(name)
+            );
+        }
+        if let Some(words) = program.foreground(node) {
+            self.spawn(name, &words)?;
+        }
+        Ok(())
+    }
+
+    /// Starts `words` as the daemon of a node, instead of what the topology says.
+    pub fn spawn(&self, name: &str, words: &[String]) -> Result<()> {
+        // The pid as the container sees it: `exec` keeps it.
+        let mut line: Vec<String> = ["sh", "-c", "echo $$ >/run/lab.pid; exec \"$@\"", "sh"]
+            .map(str::to_owned)
+            .to_vec();
+        line.extend_from_slice(words);
+        let daemon = Background::logged(&mut self.node(name)?.command(&line), &self.log(name))?;
+        self.daemons().insert(name.to_owned(), daemon);
+        Ok(())
+    }
+
+    /// Sends a signal to the daemon of a node (BIRD or routelet).
+    pub fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+        self.node(name)?.sh(&format!(
+            "kill -{} $(cat /run/lab.pid)",
+            signal.as_str().trim_start_matches("SIG")
+        ))?;
+        Ok(())
+    }
+
+    /// Sends a signal to the daemon of a node and waits until it has ended; its exit code.
+    pub fn stop(&self, name: &str, signal: Signal) -> Result<i32> {
+        let mut daemon = self
+            .daemons()
+            .remove(name)
+            .with_context(|| format!("{name} runs no daemon"))?;
+        self.signal(name, signal)?;
+        eventually(
+            Duration::from_secs(30),
+            &format!("{name} ends after {signal}"),
+            || {
+                daemon
+                    .ended()?
+                    .with_context(|| format!("{name} still runs"))
+            },
+        )
+    }
+
+    /// The exit code of a node's daemon, if it has ended.
+    pub fn ended(&self, name: &str) -> Result<Option<i32>> {
+        self.daemons()
+            .get_mut(name)
+            .map_or(Ok(None), Background::ended)
+    }
+
+    /// Where the output of a node's daemon goes.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.folder.join(name).join("log")
+    }
+
+    /// What a node's daemon has said so far.
+    #[must_use]
+    pub fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log(name)).unwrap_or_default()
+    }
+
+    fn daemons(&self) -> MutexGuard<'_, BTreeMap<String, Background>> {
+        self.daemons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, what: &str) {
+        if self.verbose {
+            eprintln!("  {}: {what}", self.topology.name);
+        }
+    }
+
+    /// Leaves the lab up when this process ends; [`State::open`] finds it again.
+    pub fn keep(mut self) -> Result<()> {
+        self.state.keep()?;
+        for daemon in std::mem::take(&mut *self.daemons()).into_values() {
+            daemon.leave();
+        }
+        for container in std::mem::take(&mut self.containers).into_values() {
+            container.leave();
+        }
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for name in self.running(Program::Routelet) {
+                let said = self.said(&name);
+                let from = said.lines().count().saturating_sub(60);
+                println!(
+                    "---- {name} said last:\n{}",
+                    said.lines().skip(from).collect::<Vec<_>>().join("\n")
+                );
+            }
+        }
+        self.daemons().clear();
+        for container in std::mem::take(&mut self.containers).into_values() {
+            let _ = container.stop();
+        }
+        self.state.clean();
+    }
+}
+
+/// The routelet to run in the lab.
+pub fn routelet(options: &Options) -> Result<PathBuf> {
+    let named = options
+        .routelet
+        .clone()
+        .or_else(|| std::env::var_os("ROUTELET").map(PathBuf::from));
+    let binary = match named {
+        Some(binary) => binary,
+        // target/PROFILE/lab, or target/PROFILE/deps/stories-…
+        None => {
+            let me = std::env::current_exe()?;
+            let beside = me
+                .ancestors()
+                .skip(1)
+                .take(2)
+                .map(|folder| folder.join("routelet"))
+                .find(|path| path.is_file());
+            beside.context(
+                "no routelet beside this program: cargo build -p controller, or set ROUTELET",
+            )?
+        }
+    };
+    binary
+        .canonicalize()
+        .with_context(|| format!("no routelet at {}", binary.display()))
+}
