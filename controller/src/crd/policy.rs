@@ -1,0 +1,196 @@
+//! `BGPPolicy`: ordered rules, the first match wins.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Rules, Verdicts,
+    configuration::PrefixRange,
+    value::{AsPathText, CommunityText},
+};
+
+/// Rules and what happens to what none of them decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct BGPPolicySpec {
+    /// The rules in order.
+    pub(crate) rules: Vec<Rule>,
+    /// What happens to what no rule decided.
+    pub(crate) default_action: DefaultAction,
+}
+
+impl Default for BGPPolicySpec {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            default_action: DefaultAction::Reject,
+        }
+    }
+}
+
+/// One rule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Rule {
+    /// All given must hold; empty matches all.
+    #[serde(rename = "match")]
+    pub(crate) matches: Match,
+    /// What it changes.
+    pub(crate) set: Set,
+    /// What happens then.
+    pub(crate) action: Action,
+}
+
+/// The conditions of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Match {
+    /// The prefix lies in one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) prefixes: Vec<PrefixRange>,
+    /// The family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) family: Option<FamilyName>,
+    /// It carries any of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) communities: Vec<CommunityText>,
+    /// Its AS path as text, numbers with one space between, is matched by this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) as_path: Option<AsPathText>,
+    /// Its next hop is any of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) next_hops: Vec<IpAddr>,
+    /// Where it comes from (export).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum FamilyName {
+    /// IPv4 unicast.
+    IPv4,
+    /// IPv6 unicast.
+    IPv6,
+}
+
+impl From<FamilyName> for bgp::prefix::Family {
+    fn from(name: FamilyName) -> Self {
+        match name {
+            FamilyName::IPv4 => Self::IPv4,
+            FamilyName::IPv6 => Self::IPv6,
+        }
+    }
+}
+
+/// Where a route comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Origin {
+    /// A pod CIDR of this node.
+    PodCIDR,
+    /// A service address.
+    Service,
+    /// A static prefix of a BGPAdvertisement.
+    Static,
+    /// A peer told us.
+    Learned,
+}
+
+/// What a rule changes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Set {
+    /// LOCAL_PREF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) local_preference: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) med: Option<u32>,
+    /// Communities to add.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) add_communities: Vec<CommunityText>,
+    /// Communities to remove.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) remove_communities: Vec<CommunityText>,
+    /// An AS number to put before the path.
+    pub(crate) prepend: Prepend,
+    /// Next hop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_hop: Option<IpAddr>,
+}
+
+/// An AS number to put before the path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Prepend {
+    /// Which; default: our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) as_number: Option<super::value::Asn>,
+    /// How often.
+    pub(crate) count: u8,
+}
+
+/// What happens to a route that a rule matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Action {
+    /// It goes on.
+    #[default]
+    Accept,
+    /// It does not.
+    Reject,
+    /// The changes are kept and the next rule is asked.
+    Continue,
+}
+
+/// What happens to a route that no rule decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum DefaultAction {
+    /// It goes on.
+    Accept,
+    /// It does not.
+    #[default]
+    Reject,
+}
+
+impl Rules for BGPPolicySpec {
+    fn check(&self, _name: &str, verdicts: &mut Verdicts) {
+        check_rules(&self.rules, "", verdicts);
+    }
+}
+
+/// The rules of a list that stands under `field` (with a trailing dot, or nothing).
+pub(crate) fn check_rules(rules: &[Rule], field: &str, verdicts: &mut Verdicts) {
+    for (i, rule) in rules.iter().enumerate() {
+        for (j, range) in rule.matches.prefixes.iter().enumerate() {
+            range.check(&format!("{field}rules[{i}].match.prefixes[{j}]"), verdicts);
+            verdicts.demand(
+                rule.matches
+                    .family
+                    .is_none_or(|family| range.cidr.0.family() == family.into()),
+                &format!("{field}rules[{i}].match.family"),
+                format!(
+                    "no {} prefix is of this family: the rule would never match",
+                    range.cidr
+                ),
+            );
+        }
+        verdicts.demand(
+            rule.action != Action::Reject || rule.set == Set::default(),
+            &format!("{field}rules[{i}].set"),
+            "a rule that rejects changes nothing: drop set, or take action Accept or Continue",
+        );
+        verdicts.demand(
+            rule.set.prepend.as_number.is_none() || rule.set.prepend.count > 0,
+            &format!("{field}rules[{i}].set.prepend.count"),
+            "it is 0: say how often asNumber is prepended",
+        );
+        verdicts.demand(
+            rule.set
+                .next_hop
+                .is_none_or(|address| !address.is_unspecified() && !address.is_multicast()),
+            &format!("{field}rules[{i}].set.nextHop"),
+            "it is no address of a host",
+        );
+    }
+}
