@@ -8,6 +8,8 @@ use crate::prefix::{Families, Prefix};
 pub mod attribute;
 pub mod capability;
 mod error;
+mod message;
+mod nlri;
 pub mod notification;
 pub mod open;
 mod read;
@@ -20,6 +22,7 @@ pub use attribute::{
 };
 pub use capability::Capability;
 pub use error::WireError;
+pub use message::{Frame, Limit, frame};
 pub use notification::{Cease, Notification};
 pub use open::Open;
 pub use refresh::RouteRefresh;

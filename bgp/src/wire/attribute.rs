@@ -1,14 +1,25 @@
 //! Path attributes: what is said of a route beside its prefix (RFC 4271 §5).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
+mod aggregator;
+mod as4;
 mod as_path;
 mod communities;
+mod multiprotocol;
+mod next_hop;
 mod origin;
+mod preference;
+mod reflection;
+mod table;
+
+pub use aggregator::Aggregator;
 
 pub use as_path::{AsPath, Segment, SegmentKind};
 pub use communities::{Community, ExtendedCommunity, LargeCommunity, UnknownCommunity};
+pub use next_hop::NextHop;
 pub use origin::Origin;
+pub(super) use table::{AttributeFault, Draft, Outgoing, put_multiprotocol, write};
 
 /// The attributes of a route, as a struct of options. Equal values are equal routes: the RIB interns them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -58,33 +69,6 @@ bitflags::bitflags! {
         /// LARGE_COMMUNITY.
         const LARGE_COMMUNITY = 8;
     }
-}
-
-/// Where packets for the route go next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NextHop {
-    /// The IPv4 or (global, or only) IPv6 address.
-    pub address: IpAddr,
-    /// The link-local address that came beside a global one (RFC 2545 §3).
-    pub link_local: Option<Ipv6Addr>,
-}
-
-impl From<IpAddr> for NextHop {
-    fn from(address: IpAddr) -> Self {
-        Self {
-            address,
-            link_local: None,
-        }
-    }
-}
-
-/// AGGREGATOR: who formed the aggregate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Aggregator {
-    /// Its AS number.
-    pub asn: u32,
-    /// Its router ID.
-    pub id: Ipv4Addr,
 }
 
 /// A transitive attribute whose code we do not know.

@@ -7,6 +7,11 @@ use smallvec::SmallVec;
 use super::{Attributes, Nlri};
 use crate::prefix::Family;
 
+mod read;
+pub(in crate::wire) mod write;
+
+pub use write::{Unsendable, announce, end_of_rib, withdraw};
+
 /// What an UPDATE says once every rule of RFC 7606 is applied: a prefix stands in at most one of the two lists (announced
 /// wins over withdrawn, RFC 4271 §4.3), and what must be treated as withdrawn stands in `withdrawn`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +40,7 @@ pub struct Announced {
 pub struct Fault {
     /// What was done about it.
     pub treatment: Treatment,
-    /// In words, naming the attribute and the rule: `MED has 3 octets, not 4 (RFC 7606 §7.4)`.
+    /// In words, naming the attribute and the rule: `MULTI_EXIT_DISC has 3 octets, not 4 (RFC 7606 §7.4)`.
     pub reason: String,
 }
 

@@ -2,6 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
+use bytes::{BufMut, BytesMut};
+
+use super::{
+    Partial,
+    table::{Flags, Malformed, Row, Scope},
+};
+use crate::wire::{AS_TRANS, Context, update::Treatment};
+
 /// AS_PATH: segments, the nearest AS first. Kept as on the wire with four-octet AS numbers: one allocation, and equal paths
 /// are equal octets.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -97,16 +105,6 @@ impl AsPath {
             }
         }
         Self(octets.into())
-    }
-
-    /// From octets that were found to be whole segments of four-octet AS numbers.
-    pub(super) fn from_checked(octets: &[u8]) -> Self {
-        Self(octets.into())
-    }
-
-    /// As on the wire with four-octet AS numbers.
-    pub(super) fn octets(&self) -> &[u8] {
-        &self.0
     }
 
     /// The segments in order.
@@ -289,5 +287,107 @@ impl FromStr for AsPath {
         Ok(Self::from_segments(
             segments.iter().map(|(kind, asns)| (*kind, &**asns)),
         ))
+    }
+}
+
+pub(super) const AS_PATH: Row = Row {
+    code: 2,
+    name: "AS_PATH",
+    flags: Flags::WELL_KNOWN,
+    if_malformed: Treatment::Withdraw,
+    rule: "RFC 7606 §7.2",
+    subcode: 11,
+    scope: Scope::Any,
+    partial: Partial::empty(),
+    read: |value, draft| {
+        let width = Width::of(draft.context);
+        // We are in no confederation: from outside our AS such segments are an error (RFC 5065 §5).
+        let internal = draft.context.internal;
+        let path = checked(value, width, |kind| internal || !kind.is_confederation())?;
+        draft.attributes.as_path = path;
+        Ok(())
+    },
+    write: |attributes, to, out| {
+        put_segments(&attributes.as_path, Width::of(to.context), out);
+        true
+    },
+};
+
+/// Octets of an AS number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    Two,
+    Four,
+}
+
+impl Width {
+    const fn of(context: &Context) -> Self {
+        if context.four_octet_as {
+            Self::Four
+        } else {
+            Self::Two
+        }
+    }
+}
+
+/// The path that `value` holds, if it is one and every segment is `welcome`.
+pub(super) fn checked(
+    value: &[u8],
+    width: Width,
+    welcome: impl Fn(SegmentKind) -> bool,
+) -> Result<AsPath, Malformed> {
+    let mut wide = Vec::new();
+    let mut rest = value;
+    while let Some((&[kind, count], after)) = rest.split_first_chunk() {
+        let kind = SegmentKind::from_octet(kind)
+            .ok_or(Malformed::Value("has a segment of unknown type"))?;
+        if !welcome(kind) {
+            return Err(Malformed::Value("has a confederation segment, RFC 5065 §5"));
+        }
+        if count == 0 {
+            return Err(Malformed::Value("has an empty segment"));
+        }
+        let octets = usize::from(count).saturating_mul(match width {
+            Width::Two => 2,
+            Width::Four => 4,
+        });
+        let (asns, after) = after
+            .split_at_checked(octets)
+            .ok_or(Malformed::Value("has a segment longer than itself"))?;
+        let zero = match width {
+            Width::Four => asns.as_chunks::<4>().0.contains(&[0; 4]),
+            Width::Two => {
+                wide.extend([kind as u8, count]);
+                let asns = asns.as_chunks::<2>().0;
+                wide.extend(asns.iter().flat_map(|[high, low]| [0, 0, *high, *low]));
+                asns.contains(&[0; 2])
+            }
+        };
+        if zero {
+            return Err(Malformed::Value("holds AS 0, RFC 7607 §2"));
+        }
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(Malformed::Value("ends within a segment"));
+    }
+    Ok(AsPath(match width {
+        Width::Four => value.into(),
+        Width::Two => wide.into(),
+    }))
+}
+
+/// Appends the segments; AS numbers that do not fit become AS_TRANS.
+pub(super) fn put_segments(path: &AsPath, width: Width, out: &mut BytesMut) {
+    if width == Width::Four {
+        out.put_slice(&path.0);
+        return;
+    }
+    for segment in path.segments() {
+        out.put_u8(segment.kind as u8);
+        out.put_u8(u8::try_from(segment.len()).unwrap_or(u8::MAX));
+        for asn in segment.asns() {
+            out.put_u16(u16::try_from(asn).unwrap_or(AS_TRANS));
+        }
     }
 }

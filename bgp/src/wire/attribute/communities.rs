@@ -2,6 +2,14 @@
 
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
+use bytes::BufMut;
+
+use super::{
+    Partial,
+    table::{Flags, Malformed, Row, Scope},
+};
+use crate::wire::update::Treatment;
+
 /// A standard community, RFC 1997: `high:low`, or a well-known name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Community(pub u32);
@@ -195,4 +203,108 @@ impl fmt::Display for ExtendedCommunity {
             _ => write!(f, "0x{:016x}", u64::from_be_bytes(self.0)),
         }
     }
+}
+
+/// The elements of `N` octets that fill `value`; `None` where there is not a whole number of them, or none.
+pub(super) fn list_of<T, const N: usize>(
+    value: &[u8],
+    element: impl Fn([u8; N]) -> T,
+) -> Option<Box<[T]>> {
+    match value.as_chunks::<N>() {
+        ([], _) => None,
+        (octets, []) => Some(octets.iter().map(|octets| element(*octets)).collect()),
+        _ => None,
+    }
+}
+
+pub(super) const COMMUNITIES: Row = Row {
+    code: 8,
+    name: "COMMUNITIES",
+    flags: Flags::OPTIONAL_TRANSITIVE,
+    if_malformed: Treatment::Withdraw,
+    rule: "RFC 7606 §7.8",
+    subcode: 9,
+    scope: Scope::Any,
+    partial: Partial::COMMUNITIES,
+    read: |value, draft| {
+        draft.attributes.communities =
+            list_of(value, |octets| Community(u32::from_be_bytes(octets)))
+                .ok_or(Malformed::Length("a multiple of 4 and not 0"))?;
+        Ok(())
+    },
+    write: |attributes, _, out| {
+        for community in &attributes.communities {
+            out.put_u32(community.0);
+        }
+        !attributes.communities.is_empty()
+    },
+};
+
+pub(super) const EXTENDED_COMMUNITIES: Row = Row {
+    code: 16,
+    name: "EXTENDED COMMUNITIES",
+    flags: Flags::OPTIONAL_TRANSITIVE,
+    if_malformed: Treatment::Withdraw,
+    rule: "RFC 7606 §7.14",
+    subcode: 9,
+    scope: Scope::Any,
+    partial: Partial::EXTENDED_COMMUNITIES,
+    read: |value, draft| {
+        draft.attributes.extended_communities = list_of(value, ExtendedCommunity)
+            .ok_or(Malformed::Length("a multiple of 8 and not 0"))?;
+        Ok(())
+    },
+    write: |attributes, _, out| {
+        for community in &attributes.extended_communities {
+            out.put_slice(&community.0);
+        }
+        !attributes.extended_communities.is_empty()
+    },
+};
+
+pub(super) const LARGE_COMMUNITY: Row = Row {
+    code: 32,
+    name: "LARGE_COMMUNITY",
+    flags: Flags::OPTIONAL_TRANSITIVE,
+    if_malformed: Treatment::Withdraw,
+    rule: "RFC 8092 §5",
+    subcode: 9,
+    scope: Scope::Any,
+    partial: Partial::LARGE_COMMUNITY,
+    read: |value, draft| {
+        let communities = list_of(value, LargeCommunity::from_octets)
+            .ok_or(Malformed::Length("a multiple of 12 and not 0"))?;
+        draft.attributes.large_communities = without_duplicates(communities);
+        Ok(())
+    },
+    write: |attributes, _, out| {
+        for community in &attributes.large_communities {
+            out.put_u32(community.global);
+            out.put_u32(community.local1);
+            out.put_u32(community.local2);
+        }
+        !attributes.large_communities.is_empty()
+    },
+};
+
+impl LargeCommunity {
+    fn from_octets([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12]) -> Self {
+        Self {
+            global: u32::from_be_bytes([a, b, c, d]),
+            local1: u32::from_be_bytes([e, f, g, h]),
+            local2: u32::from_be_bytes([i, j, k, l]),
+        }
+    }
+}
+
+/// RFC 8092 §3: "A receiving speaker MUST silently remove redundant BGP Large Community values". In the order of the first
+/// of each, and in a time that a long list cannot blow up.
+fn without_duplicates(communities: Box<[LargeCommunity]>) -> Box<[LargeCommunity]> {
+    if communities.is_sorted_by(|a, b| a < b) {
+        return communities;
+    }
+    let mut met = hashbrown::HashSet::with_capacity(communities.len());
+    let mut list = communities.into_vec();
+    list.retain(|community| met.insert(*community));
+    list.into()
 }
