@@ -1,14 +1,18 @@
 //! The front door: what the daemon calls, turned into requests for the task that owns the routes.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     config::Config,
+    driver::{Driver, clock},
     error::Error,
     event::{Event, Interface, LinkEvent},
+    kernel::{Kernel, Marks, Signal},
+    netlink::{self, Netlink},
+    reconciler::Reconciler,
     route::{Change, Mark},
     status::{Explanation, Filter, RouteStatus, Status},
 };
@@ -26,6 +30,7 @@ pub enum Completeness {
 #[derive(Clone, Debug)]
 pub struct Fib {
     requests: mpsc::Sender<Request>,
+    queries: mpsc::Sender<Query>,
     events: broadcast::Sender<Event>,
     link_events: broadcast::Sender<LinkEvent>,
     links: watch::Receiver<Arc<Vec<Interface>>>,
@@ -39,6 +44,11 @@ pub(crate) enum Request {
     Apply(Box<Config>, oneshot::Sender<Result<(), Error>>),
     Complete(Completeness),
     Flush(oneshot::Sender<()>),
+}
+
+/// What it is asked: answered also while changes have to wait.
+#[derive(Debug)]
+pub(crate) enum Query {
     Status(oneshot::Sender<Status>),
     Routes(Filter, oneshot::Sender<Vec<RouteStatus>>),
     Explain(IpNetwork, oneshot::Sender<Explanation>),
@@ -52,8 +62,60 @@ impl Fib {
     /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Config`] for a mark that is not allowed,
     /// [`Error::Netlink`] if the kernel does not answer.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let _ = config;
-        Err(Error::Stopped)
+        check(&config)?;
+        let kernel = Netlink::open(config.mark)?;
+        Self::start_on(kernel, config).await
+    }
+
+    pub(crate) async fn start_on(
+        mut kernel: impl Kernel + Send + 'static,
+        config: Config,
+    ) -> Result<Self, Error> {
+        kernel.read(Marks {
+            current: config.mark,
+            retiring: Vec::new(),
+        });
+        let mut early = Vec::new();
+        let snapshot = loop {
+            match kernel.next().await {
+                Signal::Read(snapshot) => break snapshot?,
+                Signal::Changed(events) => early.extend(events),
+                Signal::Gone(reason) => return Err(reason),
+                // Nothing else was asked for; lost events are made good by the reading.
+                Signal::Done(_) | Signal::Found(..) | Signal::Overrun => {}
+            }
+        };
+        let mut reconciler = Reconciler::new(clock(), config, *snapshot);
+        reconciler.observe(clock(), early);
+
+        let (requests, request_queue) = mpsc::channel(16);
+        let (queries, query_queue) = mpsc::channel(16);
+        let events = broadcast::Sender::new(4096);
+        let link_events = broadcast::Sender::new(1024);
+        let (links, links_now) = watch::channel(Arc::new(reconciler.interfaces()));
+        let (sync, in_sync) = watch::channel(false);
+        let driver = Driver {
+            kernel,
+            reconciler,
+            requests: request_queue,
+            queries: query_queue,
+            events: events.clone(),
+            link_events: link_events.clone(),
+            links,
+            in_sync: sync,
+            flushes: Vec::new(),
+            explanations: HashMap::new(),
+            tickets: 0,
+        };
+        tokio::spawn(driver.run());
+        Ok(Self {
+            requests,
+            queries,
+            events,
+            link_events,
+            links: links_now,
+            in_sync,
+        })
     }
 
     /// Carries out another configuration; no route that stays wanted leaves the kernel.
@@ -88,7 +150,9 @@ impl Fib {
     /// # Errors
     /// [`Error::Stopped`].
     pub async fn flush(&self) -> Result<(), Error> {
-        self.ask(Request::Flush).await
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Flush(reply)).await?;
+        answer.await.map_err(|_| Error::Stopped)
     }
 
     /// Follows whether the kernel is in step with what was asked for.
@@ -101,7 +165,7 @@ impl Fib {
     /// # Errors
     /// [`Error::Stopped`].
     pub async fn status(&self) -> Result<Status, Error> {
-        self.ask(Request::Status).await
+        self.ask(Query::Status).await
     }
 
     /// The prefixes that `filter` selects, sorted.
@@ -109,7 +173,7 @@ impl Fib {
     /// # Errors
     /// [`Error::Stopped`].
     pub async fn routes(&self, filter: Filter) -> Result<Vec<RouteStatus>, Error> {
-        self.ask(|reply| Request::Routes(filter, reply)).await
+        self.ask(|reply| Query::Routes(filter, reply)).await
     }
 
     /// The whole way of a prefix (or address, as /32 or /128) through guard, resolution and kernel.
@@ -117,7 +181,7 @@ impl Fib {
     /// # Errors
     /// [`Error::Stopped`].
     pub async fn explain(&self, query: IpNetwork) -> Result<Explanation, Error> {
-        self.ask(|reply| Request::Explain(query, reply)).await
+        self.ask(|reply| Query::Explain(query, reply)).await
     }
 
     /// Follows what happens to routes. A receiver that lags loses the oldest events.
@@ -142,12 +206,12 @@ impl Fib {
             .map_err(|_| Error::Stopped)
     }
 
-    async fn ask<T>(
-        &self,
-        request: impl FnOnce(oneshot::Sender<T>) -> Request,
-    ) -> Result<T, Error> {
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(request(reply)).await?;
+        self.queries
+            .send(query(reply))
+            .await
+            .map_err(|_| Error::Stopped)?;
         answer.await.map_err(|_| Error::Stopped)
     }
 }
@@ -158,6 +222,37 @@ impl Fib {
 /// # Errors
 /// [`Error::Permission`] without CAP_NET_ADMIN, [`Error::Netlink`] if the kernel does not answer.
 pub async fn cleanup(mark: Mark) -> Result<usize, Error> {
-    let _ = mark;
-    Err(Error::Stopped)
+    check(&Config {
+        mark,
+        ..Config::default()
+    })?;
+    netlink::cleanup(mark).await
+}
+
+/// Whether a configuration can be carried out.
+pub(crate) fn check(config: &Config) -> Result<(), Error> {
+    let Mark {
+        protocol,
+        table,
+        metric,
+    } = config.mark;
+    let wrong = match config.mark {
+        _ if protocol < 5 => format!(
+            "kernel.protocol {protocol} belongs to the kernel or to `ip route`; use 5 to 255, best 179"
+        ),
+        _ if table == 0 || table == 255 => format!(
+            "kernel.table {table} can't hold routes of ours; use 1 to 4294967295 except 255, best 254"
+        ),
+        _ if metric == 0 || metric >= Mark::BLACKHOLE_METRIC => {
+            format!("kernel.metric {metric} is out of range; use 1 to 4294967293, best 1024")
+        }
+        _ if !(1..=255).contains(&config.max_paths) => {
+            format!(
+                "kernel.maxPaths {} is out of range; use 1 to 255",
+                config.max_paths
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Config(wrong))
 }

@@ -249,9 +249,12 @@ fn verdict<'a>(length: u8, covering: impl Iterator<Item = &'a Range>) -> Result<
     }
 }
 
+/// Address and length of a range, and the refusal it means.
+type Fixed<A> = (A, u8, fn(IpNetwork) -> Refusal);
+
 /// Ranges no unicast route may touch, in either direction: a covering one would take them over as well.
 fn fixed4(prefix: Ipv4Network) -> Result<(), Refusal> {
-    const FIXED: [(Ipv4Addr, u8, fn(IpNetwork) -> Refusal); 5] = [
+    const FIXED: [Fixed<Ipv4Addr>; 5] = [
         (Ipv4Addr::new(127, 0, 0, 0), 8, Refusal::Loopback),
         (Ipv4Addr::new(169, 254, 0, 0), 16, Refusal::LinkLocal),
         (Ipv4Addr::new(224, 0, 0, 0), 4, Refusal::Multicast),
@@ -269,7 +272,7 @@ fn fixed4(prefix: Ipv4Network) -> Result<(), Refusal> {
 }
 
 fn fixed6(prefix: Ipv6Network) -> Result<(), Refusal> {
-    const FIXED: [(Ipv6Addr, u8, fn(IpNetwork) -> Refusal); 4] = [
+    const FIXED: [Fixed<Ipv6Addr>; 4] = [
         (Ipv6Addr::LOCALHOST, 128, Refusal::Loopback),
         (
             Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),

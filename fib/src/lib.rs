@@ -9,12 +9,21 @@
 //! thread that calls [`Fib::start`], and needs CAP_NET_ADMIN there.
 
 mod config;
+mod driver;
 mod error;
 mod event;
 mod fib;
 mod guard;
+mod kernel;
+mod netlink;
+mod network;
+mod plan;
+mod reconciler;
+mod resolve;
 mod route;
+mod routes;
 mod status;
+mod target;
 
 pub use config::{AllowedRange, Config, Guard, Unresolved};
 pub use error::Error;

@@ -1,0 +1,148 @@
+//! The real kernel: bulk requests on a thread with a blocking socket, events on the runtime.
+
+mod decode;
+mod encode;
+mod frame;
+mod listener;
+mod requester;
+
+use std::{io, net::IpAddr, sync::mpsc, thread};
+
+use tokio::sync::mpsc as async_mpsc;
+
+use crate::{
+    error::Error,
+    kernel::{Batch, Done, Failure, Kernel, Marks, Op, Signal},
+    netlink::{listener::Listener, requester::Requester},
+    plan::Step,
+    route::Mark,
+};
+
+/// The kernel of the network namespace it was opened in.
+pub(crate) struct Netlink {
+    jobs: mpsc::Sender<Job>,
+    answers: async_mpsc::UnboundedReceiver<Signal>,
+    listener: Listener,
+}
+
+/// What the thread is asked to do, in order.
+enum Job {
+    Write(Batch),
+    Read(Marks),
+    LookUp(u64, IpAddr),
+}
+
+impl Netlink {
+    /// Opens the sockets in the network namespace of the calling thread, and makes sure we may write.
+    pub(crate) fn open(mark: Mark) -> Result<Self, Error> {
+        let mut requester = Requester::open()?;
+        requester.probe(mark)?;
+        // Listening starts before the first reading, so that nothing falls between.
+        let listener = Listener::open(requester.port())?;
+        let (jobs, queue) = mpsc::channel();
+        let (signals, answers) = async_mpsc::unbounded_channel();
+        thread::Builder::new()
+            .name("fib-netlink".to_owned())
+            .spawn(move || work(requester, &queue, &signals))
+            .map_err(|source| Error::Netlink {
+                what: "starting the writer",
+                source,
+            })?;
+        Ok(Self {
+            jobs,
+            answers,
+            listener,
+        })
+    }
+
+    fn ask(&self, job: Job) {
+        // A thread that is gone is told by next().
+        let _ = self.jobs.send(job);
+    }
+}
+
+impl Kernel for Netlink {
+    fn submit(&mut self, batch: Batch) {
+        self.ask(Job::Write(batch));
+    }
+
+    fn read(&mut self, marks: Marks) {
+        self.ask(Job::Read(marks));
+    }
+
+    fn look_up(&mut self, ticket: u64, address: IpAddr) {
+        self.ask(Job::LookUp(ticket, address));
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            biased;
+            answer = self.answers.recv() => answer.unwrap_or_else(|| {
+                let source = io::Error::other("the writer thread has ended");
+                Signal::Gone(Error::Netlink { what: "writing", source })
+            }),
+            signal = self.listener.next() => signal,
+        }
+    }
+}
+
+/// Ends when nobody asks any more.
+fn work(
+    mut requester: Requester,
+    jobs: &mpsc::Receiver<Job>,
+    signals: &async_mpsc::UnboundedSender<Signal>,
+) {
+    while let Ok(job) = jobs.recv() {
+        let signal = match job {
+            Job::Write(Batch { mark, purpose, ops }) => {
+                let failures = requester.write(mark, &ops);
+                Signal::Done(Done {
+                    purpose,
+                    ops,
+                    failures,
+                })
+            }
+            Job::Read(marks) => Signal::Read(requester.read(&marks).map(Box::new)),
+            Job::LookUp(ticket, address) => Signal::Found(ticket, requester.look_up(address)),
+        };
+        if signals.send(signal).is_err() {
+            return;
+        }
+    }
+}
+
+/// Removes every route that bears `mark`; gives how many.
+pub(crate) async fn cleanup(mark: Mark) -> Result<usize, Error> {
+    // Opened here: the thread the work runs on may be in another network namespace.
+    let mut requester = Requester::open()?;
+    let work = move || {
+        requester.probe(mark)?;
+        let snapshot = requester.read(&Marks {
+            current: mark,
+            retiring: Vec::new(),
+        })?;
+        let mut ops: Vec<Op> = snapshot
+            .own
+            .into_iter()
+            .map(|(key, _)| Op {
+                key,
+                step: Step::Remove,
+            })
+            .collect();
+        // Descending: the kernel's IPv4 trie is slow in ascending order.
+        ops.sort_unstable_by_key(|op| std::cmp::Reverse(op.key.prefix));
+        let failures = requester.write(mark, &ops);
+        let gone = |failure: &Failure| matches!(failure.errno, Failure::ESRCH | Failure::ENOENT);
+        if let Some((_, failure)) = failures.iter().find(|(_, failure)| !gone(failure)) {
+            let source = io::Error::from_raw_os_error(failure.errno);
+            return Err(Error::Netlink {
+                what: "removing routes",
+                source,
+            });
+        }
+        Ok(ops.len() - failures.len())
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::Stopped)?
+}

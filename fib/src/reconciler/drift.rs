@@ -1,0 +1,456 @@
+//! What the kernel tells: changed links and addresses, routes of others, and our own routes taken from us.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    event::Event,
+    guard::Gate,
+    kernel::{KernelEvent, Key, Marks, Owner, RouteEvent, RouteEventKind, Snapshot},
+    network::Network,
+    plan::{Removal, step},
+    reconciler::{RETRY_FIRST, Reconciler},
+    routes::Standing,
+    target::{Id, Target},
+};
+
+/// So many times in a row our route is put back at once; after that with back-off.
+const AT_ONCE: u32 = 3;
+const FIGHT_FIRST: Duration = Duration::from_millis(200);
+const FIGHT_LAST: Duration = Duration::from_secs(10);
+/// A fight is over when nobody touched the route for so long.
+const TRUCE: Duration = Duration::from_secs(30);
+/// After an address or link went, the kernel drops routes without telling; a look shortly after finds them.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Someone keeps changing a route of ours.
+#[derive(Debug)]
+pub(super) struct Fight {
+    times: u32,
+    last: Instant,
+    /// It is not as it should be right now.
+    open: bool,
+}
+
+impl Fight {
+    pub(super) fn forget_at(&self) -> Instant {
+        self.last + TRUCE
+    }
+
+    pub(super) fn times(&self) -> u32 {
+        self.times
+    }
+}
+
+impl Reconciler {
+    /// Takes what the kernel told, all of it before anything is decided: several events are one change.
+    pub(crate) fn observe(&mut self, now: Instant, events: Vec<KernelEvent>) {
+        // What is being read may be older than an event: they are taken in order, after it.
+        if self.reading {
+            self.held.extend(events);
+            return;
+        }
+        let (mut moved, mut links, mut addresses) = (false, false, false);
+        for event in events {
+            match event {
+                KernelEvent::LinkChanged(link) => {
+                    let (index, down) = (link.index, !link.admin_up);
+                    self.link_events.extend(self.network.set_link(link));
+                    (moved, links) = (true, true);
+                    if down {
+                        self.suspect(now, index);
+                    }
+                }
+                KernelEvent::LinkGone(index) => {
+                    self.link_events.extend(self.network.remove_link(index));
+                    (moved, addresses) = (true, true);
+                    self.suspect(now, index);
+                }
+                KernelEvent::AddressAdded(address) => {
+                    self.link_events.extend(self.network.add_address(address));
+                    (moved, addresses) = (true, true);
+                }
+                KernelEvent::AddressGone(address) => {
+                    self.link_events
+                        .extend(self.network.remove_address(&address));
+                    (moved, addresses) = (true, true);
+                    self.suspect(now, address.interface);
+                }
+                KernelEvent::Route(event) => moved |= self.observe_route(now, event),
+                KernelEvent::Neighbour {
+                    interface,
+                    address,
+                    failure,
+                } => {
+                    moved |= self.network.set_neighbour(interface, address, failure);
+                }
+            }
+        }
+        if addresses {
+            self.renew_gate();
+        }
+        if moved {
+            self.settle();
+        }
+        if links || addresses {
+            self.retry_failed();
+        }
+    }
+
+    /// Guard the node's addresses as they are now.
+    fn renew_gate(&mut self) {
+        let connected = self.network.connected();
+        if connected != self.connected {
+            self.gate = Gate::new(&self.config.guard, &connected);
+            self.connected = connected;
+            self.reconsider(|_, _| true);
+        }
+    }
+
+    /// Moves what resolves differently now.
+    fn settle(&mut self) {
+        let changed = self.resolve_everything();
+        if changed.contains(&true) {
+            self.reconsider(|_, entry| {
+                changed.get(entry.wanted as usize).copied().unwrap_or(false)
+            });
+        }
+    }
+
+    /// What failed for want of a link or an address may go now.
+    fn retry_failed(&mut self) {
+        let failed: Vec<Key> = self.failures.keys().copied().collect();
+        for key in failed {
+            self.touch(key);
+        }
+    }
+
+    /// The kernel drops IPv4 routes through a link that is set down, or loses its last address, silently.
+    fn suspect(&mut self, now: Instant, interface: u32) {
+        let through: Vec<Id> = self
+            .targets
+            .iter()
+            .filter(|(_, target)| target.uses(interface))
+            .map(|(id, _)| id)
+            .collect();
+        if through.is_empty() {
+            return;
+        }
+        let keys: Vec<Key> = self
+            .routes
+            .iter()
+            .filter(|(_, e)| through.contains(&e.kernel))
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            self.set_kernel(&key, self.unknown);
+            self.touch(key);
+        }
+        self.read_at(now + SETTLE);
+    }
+
+    /// True if next hops may resolve differently now.
+    fn observe_route(&mut self, now: Instant, event: RouteEvent) -> bool {
+        let RouteEvent {
+            prefix,
+            route,
+            kind,
+            by,
+        } = event;
+        let owner = if route.tos == 0 {
+            self.marks.owner(route.protocol, route.table, route.metric)
+        } else {
+            Owner::Foreign
+        };
+        match owner {
+            Owner::Ours(layer) => {
+                let found = (kind != RouteEventKind::Gone).then(|| route.target());
+                self.observe_own(now, Key { layer, prefix }, found, by);
+                false
+            }
+            Owner::Retiring(_) => false,
+            Owner::Foreign => {
+                let relevant = is_relevant(&self.marks, route.protocol, route.table, route.metric);
+                if !relevant {
+                    return false;
+                }
+                let slot = (route.tos == 0)
+                    .then(|| self.marks.slot(route.table, route.metric))
+                    .flatten();
+                match kind {
+                    RouteEventKind::Gone => self.network.remove_route(prefix, &route),
+                    RouteEventKind::Added => self.network.add_route(prefix, route, false),
+                    RouteEventKind::Replaced => self.network.add_route(prefix, route, true),
+                }
+                if let Some(layer) = slot {
+                    self.observe_occupant(now, Key { layer, prefix }, kind, by);
+                }
+                true
+            }
+        }
+    }
+
+    /// A foreign route came to, or left, a place of ours.
+    fn observe_occupant(&mut self, now: Instant, key: Key, kind: RouteEventKind, by: u32) {
+        let ours = self.routes.get(&key).is_some_and(|entry| entry.kernel != 0);
+        if kind == RouteEventKind::Replaced && ours {
+            let mark = self.marks.current;
+            let occupant = self
+                .network
+                .occupant(key.prefix, mark.table, key.layer.metric(mark));
+            let found = occupant.map(|foreign| self.network.in_words(key.prefix, foreign));
+            self.drifted(now, key, found, by);
+            self.set_kernel(&key, 0);
+        }
+        if self.routes.get(&key).is_some_and(|entry| entry.wanted != 0) {
+            self.touch(key);
+        }
+    }
+
+    /// Someone changed a route that bears our mark.
+    fn observe_own(&mut self, now: Instant, key: Key, found: Option<Target>, by: u32) {
+        let entry = self.routes.get(&key).copied().unwrap_or_default();
+        let before = self
+            .targets
+            .get(entry.kernel)
+            .map(|target| (**target).clone());
+        if before == found && !entry.in_flight {
+            return;
+        }
+        // IPv6 tells the loss of one hop of several as the loss of a route: what is left is not known.
+        let several =
+            matches!(&before, Some(Target::Hops(hops)) if hops.len() > 1 && key.prefix.is_ipv6());
+        let kernel = match &found {
+            _ if entry.in_flight => self.unknown,
+            None if several => self.unknown,
+            None => 0,
+            Some(target) => {
+                let id = self.targets.acquire(target.clone());
+                self.set_kernel(&key, id);
+                self.targets.release(id);
+                id
+            }
+        };
+        self.set_kernel(&key, kernel);
+        let complete = self.complete;
+        self.routes
+            .update(&key, |entry| entry.found |= entry.wanted == 0 && !complete);
+        // What the kernel itself does follows from links and addresses, and is no drift.
+        let wanted_back = self.desired(&key).is_some_and(|desired| desired != kernel);
+        if by != 0 && wanted_back && !entry.in_flight {
+            let found = found.map(|target| self.network.target_in_words(&target));
+            self.drifted(now, key, found, by);
+            if let Some(delay) = self.fight_delay(&key) {
+                self.routes
+                    .update(&key, |entry| entry.standing = Standing::Undecided);
+                self.retries.insert((now + delay, key));
+                return;
+            }
+        }
+        self.touch(key);
+    }
+
+    /// What should be in the kernel for this prefix.
+    fn desired(&self, key: &Key) -> Option<Id> {
+        self.routes
+            .get(key)
+            .and_then(|entry| self.decide(key, entry).target())
+    }
+
+    fn drifted(&mut self, now: Instant, key: Key, found: Option<String>, by: u32) {
+        self.totals.drifted += 1;
+        let fight = self.fights.entry(key).or_insert(Fight {
+            times: 0,
+            last: now,
+            open: true,
+        });
+        fight.times = fight.times.saturating_add(1);
+        fight.last = now;
+        fight.open = true;
+        let times = fight.times;
+        self.events.push(Event::Drifted {
+            prefix: key.prefix,
+            found,
+            by,
+        });
+        if times == AT_ONCE + 1 {
+            self.events.push(Event::Fighting {
+                prefix: key.prefix,
+                times,
+            });
+        }
+    }
+
+    fn fight_delay(&self, key: &Key) -> Option<Duration> {
+        let beyond = self.fights.get(key)?.times.checked_sub(AT_ONCE + 1)?;
+        Some(
+            FIGHT_FIRST
+                .saturating_mul(1 << beyond.min(8))
+                .min(FIGHT_LAST),
+        )
+    }
+
+    /// Our route stands again.
+    pub(super) fn healed(&mut self, now: Instant, key: Key) {
+        let desired = self.desired(&key);
+        let stands = self
+            .routes
+            .get(&key)
+            .is_some_and(|entry| Some(entry.kernel) == desired);
+        if let Some(fight) = self
+            .fights
+            .get_mut(&key)
+            .filter(|fight| fight.open && stands)
+        {
+            fight.open = false;
+            fight.last = now;
+            self.totals.healed += 1;
+            self.events.push(Event::Healed { prefix: key.prefix });
+        }
+    }
+
+    /// Forgets fights that are over.
+    pub(super) fn calm(&mut self, now: Instant) {
+        self.fights.retain(|_, fight| fight.forget_at() > now);
+    }
+
+    /// The kernel had more to tell than we could take.
+    pub(crate) fn overrun(&mut self, now: Instant) {
+        self.totals.overruns += 1;
+        self.events.push(Event::Overrun);
+        self.read_at(now);
+    }
+
+    pub(super) fn read_at(&mut self, at: Instant) {
+        self.read_at = Some(self.read_at.map_or(at, |already| already.min(at)));
+    }
+
+    pub(super) fn read_due(&self, now: Instant) -> bool {
+        self.read_at.is_some_and(|at| at <= now)
+    }
+
+    /// The marks to read the kernel with, if it is time and nothing is on its way there.
+    pub(crate) fn wants_reading(&mut self, now: Instant) -> Option<Marks> {
+        if self.reading || !self.read_due(now) || self.outstanding > 0 {
+            return None;
+        }
+        self.reading = true;
+        self.read_at = None;
+        Some(self.marks.clone())
+    }
+
+    /// The reading failed; once more in a while.
+    pub(crate) fn reading_failed(&mut self, now: Instant) {
+        self.reading = false;
+        let held = std::mem::take(&mut self.held);
+        self.observe(now, held);
+        self.read_at(now + self.read_backoff);
+        self.read_backoff = (self.read_backoff * 2).min(FIGHT_LAST);
+    }
+
+    /// Compares everything with what the kernel really holds.
+    pub(crate) fn compare(&mut self, now: Instant, snapshot: Snapshot) {
+        self.reading = false;
+        let Snapshot {
+            links,
+            addresses,
+            foreign,
+            own,
+            targets,
+            occupied,
+        } = snapshot;
+        let mut network = Network::new(links, addresses, foreign);
+        self.link_events.extend(network.differences(&self.network));
+        network.succeed(std::mem::take(&mut self.network));
+        self.network = network;
+        self.network.ignore(self.marks.protocols());
+        self.connected = self.network.connected();
+        self.gate = Gate::new(&self.config.guard, &self.connected);
+        self.resolve_everything();
+
+        let routes = own.len();
+        let drifted_before = self.totals.drifted;
+        let v4 = own.iter().filter(|(key, _)| key.prefix.is_ipv4()).count();
+        self.routes.reserve(v4, routes - v4);
+        self.routes.forget_seen();
+        let ids: Vec<Id> = targets
+            .into_iter()
+            .map(|target| self.targets.acquire(target))
+            .collect();
+        for (key, target) in own {
+            let found = ids.get(target as usize).copied().unwrap_or(self.unknown);
+            self.compare_one(now, key, found);
+        }
+        for key in occupied {
+            self.compare_one(now, key, self.unknown);
+        }
+        let unseen: Vec<Key> = self
+            .routes
+            .iter()
+            .filter(|(_, e)| e.kernel != 0 && !e.seen)
+            .map(|(key, _)| key)
+            .collect();
+        for key in unseen {
+            self.compare_one(now, key, 0);
+        }
+        for id in ids {
+            self.targets.release(id);
+        }
+        self.reconsider(|_, _| true);
+        if !self
+            .failures
+            .values()
+            .any(|retry| retry.failure.errno == crate::kernel::Failure::EEXIST)
+        {
+            self.read_backoff = RETRY_FIRST;
+        }
+        self.totals.resyncs += 1;
+        let drifted = (self.totals.drifted - drifted_before) as usize;
+        self.events.push(Event::Resynced { routes, drifted });
+        let held = std::mem::take(&mut self.held);
+        self.observe(now, held);
+    }
+
+    fn compare_one(&mut self, now: Instant, key: Key, found: Id) {
+        let complete = self.complete;
+        let before = self.routes.update(&key, |entry| {
+            entry.seen = true;
+            // An entry must not vanish between the two updates.
+            entry.found |= entry.wanted == 0 && !complete;
+            *entry
+        });
+        if before.kernel != found {
+            // What was not known can't have drifted.
+            let expected =
+                before.kernel != self.unknown && self.desired(&key) == Some(before.kernel);
+            self.set_kernel(&key, found);
+            if expected && before.kernel != 0 {
+                let found = self
+                    .targets
+                    .get(found)
+                    .map(|target| self.network.target_in_words(target));
+                self.drifted(now, key, found, 0);
+            }
+        }
+        self.routes.update(&key, |entry| {
+            entry.seen = true;
+            entry.found |= entry.wanted == 0 && entry.kernel != 0 && !complete;
+        });
+    }
+
+    /// Whether a step is still to be taken for this prefix; for reports.
+    pub(super) fn is_outdated(&self, key: &Key) -> bool {
+        self.routes.get(key).is_some_and(|entry| {
+            let kernel = (entry.kernel != 0).then_some(entry.kernel);
+            step(self.decide(key, entry).target(), kernel, Removal::Allowed).is_some()
+        })
+    }
+}
+
+const MAIN: u32 = 254;
+
+/// Whether a foreign route matters: it may resolve next hops, or stands in a place of ours.
+pub(crate) fn is_relevant(marks: &Marks, protocol: u8, table: u32, metric: u32) -> bool {
+    let resolves = !marks.protocols().contains(&protocol);
+    let visible = table == MAIN || table == marks.current.table;
+    visible && (resolves || marks.slot(table, metric).is_some())
+}

@@ -1,0 +1,11 @@
+//! The installer against the real kernel, each test in a network namespace of its own. Needs root.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on fails"
+)]
+
+mod node;
+
+mod install;
