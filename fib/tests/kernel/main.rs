@@ -8,4 +8,7 @@
 
 mod node;
 
+mod drift;
 mod install;
+mod links;
+mod restart;

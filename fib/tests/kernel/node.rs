@@ -220,3 +220,21 @@ impl Monitor {
         lines
     }
 }
+
+/// Runs `ip -batch` over these lines.
+pub(crate) fn ip_batch(lines: &str) {
+    use std::io::Write;
+    let mut command = Command::new("ip");
+    let mut child = command
+        .args(["-batch", "-"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+}
