@@ -3,7 +3,9 @@
 #![allow(dead_code)]
 
 mod cluster;
+mod cni;
 mod crd;
+mod desired;
 mod problem;
 
 fn main() {}

@@ -1,0 +1,93 @@
+//! The CNI configuration list that makes the standard plugins use this node's pod CIDRs.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use bgp::prefix::{Family, Prefix};
+use serde_json::{Value, json};
+
+use crate::crd::configuration::Cni;
+
+/// A conflist and where it belongs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Conflist {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Its content.
+    pub(crate) content: Value,
+}
+
+impl Conflist {
+    /// For these pod CIDRs, which are not empty.
+    pub(crate) fn new(cni: &Cni, pod_cidrs: &[Prefix]) -> Self {
+        // Each family is a range set of its own: a pod gets one address of each.
+        let sets: Vec<Value> = Family::ALL
+            .into_iter()
+            .filter_map(|family| {
+                let ranges: Vec<Value> = pod_cidrs
+                    .iter()
+                    .filter(|cidr| cidr.family() == family)
+                    .map(|cidr| json!({"subnet": cidr.to_string()}))
+                    .collect();
+                (!ranges.is_empty()).then(|| Value::from(ranges))
+            })
+            .collect();
+        let routes: Vec<Value> = [(Family::IPv4, "0.0.0.0/0"), (Family::IPv6, "::/0")]
+            .into_iter()
+            .filter(|(family, _)| pod_cidrs.iter().any(|cidr| cidr.family() == *family))
+            .map(|(_, destination)| json!({"dst": destination}))
+            .collect();
+        let mut bridge = json!({
+            "type": "bridge",
+            "bridge": cni.bridge,
+            "isGateway": true,
+            "hairpinMode": true,
+            "ipMasq": false,
+            "ipam": {"type": "host-local", "ranges": sets, "routes": routes},
+        });
+        if cni.mtu > 0
+            && let Some(bridge) = bridge.as_object_mut()
+        {
+            bridge.insert("mtu".into(), cni.mtu.into());
+        }
+        let mut plugins = vec![bridge];
+        if cni.portmap {
+            plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));
+        }
+        Self {
+            path: cni.directory.join(&cni.name),
+            content: json!({"cniVersion": "1.0.0", "name": "routelet", "plugins": plugins}),
+        }
+    }
+
+    /// Writes it unless it stands there already; whoever reads meanwhile sees the old one or the new one, whole.
+    /// Gives whether it was written. No other file is touched.
+    ///
+    /// # Errors
+    /// When the directory is missing or not writable.
+    pub(crate) fn write(&self) -> io::Result<bool> {
+        let mut text = serde_json::to_string_pretty(&self.content)?;
+        text.push('\n');
+        if fs::read_to_string(&self.path).is_ok_and(|there| there == text) {
+            return Ok(false);
+        }
+        // Container runtimes read *.conf, *.conflist and *.json only.
+        let temporary = self.path.with_extension("routelet-tmp");
+        let written =
+            write_synced(&temporary, &text).and_then(|()| fs::rename(&temporary, &self.path));
+        if written.is_err() {
+            // It may not be there; the error that counts is the one above.
+            let _ = fs::remove_file(&temporary);
+        }
+        written.map(|()| true)
+    }
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

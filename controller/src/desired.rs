@@ -1,0 +1,207 @@
+//! From the cluster to what this node's speaker and kernel should be: one pure function.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use bgp::{
+    config::{Multipath, Policy, SpeakerConfig},
+    prefix::Prefix,
+};
+
+use crate::{
+    cluster::{Addresses, Cluster, Node},
+    cni::Conflist,
+    crd::{BGPConfigurationSpec, configuration::OnCordon},
+    problem::{Problem, Severity},
+};
+
+mod identity;
+mod kernel;
+mod listen;
+mod originate;
+mod password;
+mod peers;
+mod pods;
+mod policy;
+mod session;
+mod topology;
+pub(crate) mod view;
+
+#[cfg(test)]
+mod tests;
+
+/// What the daemon found out and the cluster does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Gateways of the kernel's default routes, with their interfaces.
+    pub(crate) default_gateways: Vec<Gateway>,
+    /// This process follows an earlier one whose routes are still in the kernel.
+    pub(crate) restarted: bool,
+    /// What an operator said by `routelet drain`.
+    pub(crate) duty: Duty,
+}
+
+/// The gateway of a default route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Gateway {
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// The interface it is on.
+    pub(crate) interface: String,
+}
+
+/// Whether this node takes traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Duty {
+    /// It does.
+    #[default]
+    InService,
+    /// It asks for traffic to go elsewhere (GRACEFUL_SHUTDOWN).
+    Draining,
+    /// All sessions are held down.
+    Drained,
+}
+
+/// What peers of a drained node are told (RFC 9003).
+pub(crate) const DRAINED: &str = "drained by the operator";
+
+/// What this node should be.
+#[derive(Clone, Debug)]
+pub(crate) struct Desired {
+    /// The speaker.
+    pub(crate) speaker: SpeakerConfig,
+    /// The installer; `None`: nothing is installed.
+    pub(crate) fib: Option<fib::Config>,
+    /// The CNI configuration; `None`: none is written.
+    pub(crate) cni: Option<Conflist>,
+    /// How long `drain` waits between GRACEFUL_SHUTDOWN and Cease.
+    pub(crate) drain_wait: Duration,
+    /// Whether the node is cordoned.
+    pub(crate) cordoned: bool,
+    /// Which node owns which pod CIDR: what `explain` says.
+    pub(crate) owners: BTreeMap<Prefix, String>,
+    /// What stands in the way.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Desired {
+    /// The node whose pod CIDR holds `prefix`.
+    pub(crate) fn owner(&self, prefix: &Prefix) -> Option<(&Prefix, &str)> {
+        pods::covering(&self.owners, prefix).map(|(cidr, node)| (cidr, node.as_str()))
+    }
+}
+
+/// What the parts of the computation share.
+pub(super) struct View<'a> {
+    cluster: &'a Cluster,
+    facts: &'a Facts,
+    config: BGPConfigurationSpec,
+    name: &'a str,
+    node: Node,
+    addresses: Addresses,
+    asn: u32,
+    router_id: Ipv4Addr,
+    /// Which node owns which pod CIDR, disputed ones left out.
+    owners: BTreeMap<Prefix, String>,
+    /// What a peer that is no node of the mesh may tell us by default.
+    default_import: Arc<Policy>,
+}
+
+impl View<'_> {
+    /// The pod CIDRs that are `node`'s without dispute.
+    fn pod_cidrs(&self, node: &str) -> Vec<Prefix> {
+        self.owners
+            .iter()
+            .filter(|(_, owner)| *owner == node)
+            .map(|(cidr, _)| *cidr)
+            .collect()
+    }
+
+    /// Where learned pod routes must lie.
+    fn pod_network(&self) -> Vec<Prefix> {
+        let given = &self.config.pod_network.cluster_cidrs;
+        if given.is_empty() {
+            self.owners.keys().copied().collect()
+        } else {
+            given.iter().map(|cidr| cidr.0).collect()
+        }
+    }
+}
+
+/// What `node` should be, given the cluster and what the daemon found out.
+pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
+    let mut problems = cluster.problems.clone();
+    let config = cluster.configuration();
+    let owners = pods::owners(cluster, &config, &mut problems);
+    let mut view = View {
+        cluster,
+        facts,
+        name: node,
+        node: identity::node(cluster, node, &mut problems),
+        addresses: cluster.addresses(node),
+        asn: cluster.asn(node),
+        router_id: identity::router_id(cluster, node),
+        default_import: Arc::new(Policy::always("nothing", bgp::config::Verdict::Reject)),
+        owners,
+        config,
+    };
+    view.default_import = Arc::new(policy::pod_network(&view));
+    identity::check(&view, &mut problems);
+
+    let mut sessions = peers::named(&view, &mut problems);
+    topology::add(&view, &mut sessions, &mut problems);
+    session::settle(&view, &mut sessions);
+    pods::check_import(&view, &sessions, &mut problems);
+
+    let cordoned = view.node.unschedulable;
+    let on_cordon = cordoned.then_some(view.config.drain.on_cordon);
+    let draining = facts.duty != Duty::InService || on_cordon == Some(OnCordon::GracefulShutdown);
+    let speaker = SpeakerConfig {
+        asn: view.asn,
+        router_id: view.router_id,
+        cluster_id: topology::cluster_id(&view),
+        listen: listen::addresses(&view, &sessions, &mut problems),
+        originate: originate::all(&view, &sessions, on_cordon, &mut problems),
+        peers: sessions.peers,
+        ranges: sessions.ranges,
+        multipath: Multipath {
+            max_paths: if view.config.kernel.ecmp {
+                view.config.kernel.max_paths
+            } else {
+                1
+            },
+            as_path_relax: true,
+        },
+        deferral: Duration::from_secs(view.config.graceful_restart.deferral_seconds.into()),
+        draining,
+    };
+    // What is wrong with another node does not make this one unhealthy.
+    let own = format!("Node {node}");
+    for problem in &mut problems {
+        if problem.about.starts_with("Node ") && problem.about != own {
+            problem.severity = Severity::Warning;
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    Desired {
+        speaker,
+        fib: view.config.kernel.install.then(|| kernel::fib(&view)),
+        cni: kernel::conflist(&view),
+        drain_wait: Duration::from_secs(view.config.drain.wait_seconds.into()),
+        cordoned,
+        owners: view.owners,
+        problems,
+    }
+}
+
+/// Where the conflist of the configuration in force stands, were it written: what `cleanup` removes.
+pub(crate) fn conflist_path(config: &BGPConfigurationSpec) -> PathBuf {
+    config.cni.directory.join(&config.cni.name)
+}

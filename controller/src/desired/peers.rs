@@ -1,0 +1,358 @@
+//! Sessions that a `BGPPeer` names: which nodes, whom, how.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bgp::{
+    config::{
+        AddPath, Connect, NextHopAddresses, NextHopMode, PeerAsn, PeerConfig, RangeConfig, Ttl,
+    },
+    prefix::{Family, Prefix},
+};
+
+use super::{View, password, policy, session, session::Sessions, topology};
+use crate::{
+    crd::{self, BGPPeerSpec, Verdicts, configuration::ListenMode, peer::DiscoveryMode},
+    problem::Problem,
+};
+
+/// Most peers that dial in from one range at once.
+const RANGE_LIMIT: usize = 1000;
+
+/// One end of a session: whom.
+struct Whom {
+    /// What is added to the BGPPeer's name, where it may stand for several.
+    suffix: Option<String>,
+    address: IpAddr,
+    interface: Option<String>,
+    /// The node it is, if it is one.
+    node: Option<String>,
+}
+
+/// The sessions of this node that BGPPeers name.
+pub(super) fn named(view: &View<'_>, problems: &mut Vec<Problem>) -> Sessions {
+    let mut sessions = Sessions::default();
+    for (name, spec) in &view.cluster.peers {
+        let about = format!("BGPPeer {name}");
+        if let Some(node) = &spec.node
+            && !view.cluster.nodes.contains_key(node)
+        {
+            problems.push(Problem::warning(
+                &about,
+                format!("there is no node {node}: it applies nowhere"),
+            ));
+        }
+        if !applies(view, spec) {
+            continue;
+        }
+        let (spec, about) = (&checked(view, spec, &about, problems), about.as_str());
+        if let Some(range) = spec.peer_range {
+            let peer = session_with(view, about, spec, &anyone(range.0), problems);
+            let range = RangeConfig {
+                range: range.0,
+                peer,
+                limit: RANGE_LIMIT,
+            };
+            sessions.ranges.insert(name.clone(), range);
+            sessions
+                .of
+                .entry(name.clone())
+                .or_default()
+                .push(name.clone());
+            continue;
+        }
+        for whom in whom(view, spec, about, problems) {
+            if let Some(other) =
+                sessions.with(whom.address, whom.interface.as_deref(), spec.peer_port)
+            {
+                problems.push(Problem::error(
+                    about,
+                    format!("{} is the peer of {other} already: this one gets no session; drop one of the two", whom.address),
+                ));
+                continue;
+            }
+            let session = match &whom.suffix {
+                Some(suffix) => format!("{name}/{suffix}"),
+                None => name.clone(),
+            };
+            let peer = session_with(view, about, spec, &whom, problems);
+            sessions.peers.insert(session.clone(), peer);
+            sessions.of.entry(name.clone()).or_default().push(session);
+        }
+    }
+    sessions
+}
+
+/// Whether the rule is for this node.
+fn applies(view: &View<'_>, spec: &BGPPeerSpec) -> bool {
+    match &spec.node {
+        Some(node) => node == view.name,
+        None => spec.node_selector.matches(&view.node.labels),
+    }
+}
+
+/// The rule with its timers merged in; what does not fit together falls back to BGPConfiguration's.
+fn checked(
+    view: &View<'_>,
+    spec: &BGPPeerSpec,
+    about: &str,
+    problems: &mut Vec<Problem>,
+) -> BGPPeerSpec {
+    let mut spec = spec.clone();
+    let mut verdicts = Verdicts::default();
+    spec.timers.over(&view.config.timers).check(&mut verdicts);
+    for broken in verdicts.0 {
+        problems.push(Problem::error(
+            about,
+            format!(
+                "{}, with BGPConfiguration: {}; its timers hold until this is put right",
+                broken.path, broken.message
+            ),
+        ));
+        spec.timers = Default::default();
+    }
+    if spec.bfd.is_some() {
+        problems.push(Problem::warning(
+            about,
+            "bfd is not available yet: the session runs without it, and a silent loss shows when the hold time ends",
+        ));
+    }
+    spec
+}
+
+/// Whom the rule means, seen from this node.
+fn whom(
+    view: &View<'_>,
+    spec: &BGPPeerSpec,
+    about: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<Whom> {
+    if let Some(address) = spec.peer_address {
+        // The rule may be for all nodes, and the peer one of them.
+        if view.addresses.each().any(|own| own == address) {
+            return Vec::new();
+        }
+        return vec![Whom {
+            suffix: None,
+            address,
+            interface: spec.source_interface.clone(),
+            node: node_at(view, address),
+        }];
+    }
+    if let Some(selector) = &spec.peer_selector {
+        return nodes(view, selector, about, problems);
+    }
+    match spec.auto_discovery.as_ref().map(|discovery| discovery.mode) {
+        Some(DiscoveryMode::DefaultGateway) => gateways(view, about, problems),
+        Some(DiscoveryMode::Unnumbered) => {
+            problems.push(Problem::error(
+                about,
+                "autoDiscovery Unnumbered is not available yet: give the link-local peerAddress and its sourceInterface",
+            ));
+            Vec::new()
+        }
+        None => Vec::new(),
+    }
+}
+
+fn node_at(view: &View<'_>, address: IpAddr) -> Option<String> {
+    view.cluster
+        .nodes
+        .keys()
+        .find(|node| {
+            view.cluster
+                .addresses(node)
+                .each()
+                .any(|theirs| theirs == address)
+        })
+        .cloned()
+}
+
+fn nodes(
+    view: &View<'_>,
+    selector: &crd::selector::LabelSelector,
+    about: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<Whom> {
+    let mut found = Vec::new();
+    for (node, object) in &view.cluster.nodes {
+        if node == view.name || !selector.matches(&object.labels) {
+            continue;
+        }
+        match topology::common(&view.addresses, &view.cluster.addresses(node)) {
+            Some((_, address)) => found.push(Whom {
+                suffix: Some(node.clone()),
+                address,
+                interface: None,
+                node: Some(node.clone()),
+            }),
+            None => problems.push(Problem::error(
+                about,
+                format!("node {node} has no address in a family that this node has too: no session with it"),
+            )),
+        }
+    }
+    if found.is_empty() && !selector.matches(&view.node.labels) {
+        problems.push(Problem::warning(
+            about,
+            "peerSelector matches no other node: label the nodes it is meant for",
+        ));
+    }
+    found
+}
+
+/// Gateways of default routes; of IPv4 where there is one, for one session carries both families.
+fn gateways(view: &View<'_>, about: &str, problems: &mut Vec<Problem>) -> Vec<Whom> {
+    let all = &view.facts.default_gateways;
+    let v4 = all.iter().any(|gateway| gateway.address.is_ipv4());
+    let found: Vec<Whom> = all
+        .iter()
+        .filter(|gateway| gateway.address.is_ipv4() == v4)
+        .map(|gateway| {
+            let link_local =
+                matches!(gateway.address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            Whom {
+                suffix: Some(gateway.address.to_string()),
+                address: gateway.address,
+                interface: link_local.then(|| gateway.interface.clone()),
+                node: None,
+            }
+        })
+        .collect();
+    if found.is_empty() {
+        problems.push(Problem::warning(
+            about,
+            "this node has no default route, so autoDiscovery DefaultGateway finds nobody; it is looked for again when a link changes",
+        ));
+    }
+    found
+}
+
+/// Who dials from a range: known only when it does.
+fn anyone(range: Prefix) -> Whom {
+    Whom {
+        suffix: None,
+        address: match range.family() {
+            Family::IPv4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::IPv6 => Ipv6Addr::UNSPECIFIED.into(),
+        },
+        interface: None,
+        node: None,
+    }
+}
+
+fn session_with(
+    view: &View<'_>,
+    about: &str,
+    spec: &BGPPeerSpec,
+    whom: &Whom,
+    problems: &mut Vec<Problem>,
+) -> PeerConfig {
+    let local_asn = spec.local_asn.map_or(view.asn, |asn| asn.0);
+    let asn = match spec.peer_asn {
+        crd::value::PeerAsn::Number(asn) => PeerAsn::Number(asn),
+        crd::value::PeerAsn::Internal => PeerAsn::Internal,
+        crd::value::PeerAsn::External => PeerAsn::External,
+        crd::value::PeerAsn::Any => PeerAsn::Any,
+    };
+    let internal = session::is_internal(asn, local_asn);
+    let ttl = match (spec.ttl_security, internal) {
+        (Some(hops), _) => Ttl::Security(hops),
+        (None, Some(true)) => Ttl::Send(255),
+        (None, _) => Ttl::Send(spec.ebgp_multihop),
+    };
+    // A router on the same link is spoken to from the address on that link, which the kernel chooses; one that is
+    // further away (or inside our AS) from the node's own address.
+    let on_link = internal != Some(true)
+        && matches!(ttl, Ttl::Send(1) | Ttl::Security(1))
+        && whom.node.is_none();
+    let source = spec.source_address.or_else(|| {
+        view.addresses
+            .like(whom.address)
+            .filter(|_| !on_link && whom.interface.is_none() && spec.peer_range.is_none())
+    });
+    let nodes: Option<Vec<&str>> = whom.node.as_deref().map(|node| vec![node]);
+    PeerConfig {
+        address: whom.address,
+        interface: whom.interface.clone(),
+        port: spec.peer_port,
+        asn,
+        local_asn,
+        source,
+        connect: connect(view, about, spec, whom, problems),
+        ttl,
+        password: password::password(view, about, spec.auth_secret_ref.as_ref(), problems),
+        timers: session::timers(&spec.timers.over(&view.config.timers)),
+        families: spec
+            .families
+            .iter()
+            .map(|family| Family::from(*family))
+            .collect(),
+        extended_next_hop: spec.extended_next_hop,
+        add_path: AddPath {
+            receive: spec.add_path.receive,
+            send_max: spec.add_path.send_max,
+        },
+        graceful_restart: session::graceful_restart(
+            view,
+            &spec.graceful_restart.over(&view.config.graceful_restart),
+        ),
+        next_hop: match spec.next_hop_mode {
+            crd::peer::NextHopMode::Auto => NextHopMode::Auto,
+            crd::peer::NextHopMode::SelfAddress => NextHopMode::SelfAddress,
+            crd::peer::NextHopMode::Keep => NextHopMode::Keep,
+        },
+        next_hop_addresses: next_hops(view, whom.address, on_link),
+        route_reflector_client: spec.route_reflector_client,
+        allow_own_as: spec.allow_own_as,
+        max_prefixes: session::limit(view, &spec.max_prefixes, nodes.as_deref()),
+        import: match &spec.import {
+            Some(given) => policy::given(view, about, "import", given, problems),
+            None => view.default_import.clone(),
+        },
+        export: spec
+            .export
+            .as_ref()
+            .map(|given| policy::given(view, about, "export", given, problems)),
+        shutdown: spec
+            .shutdown
+            .as_ref()
+            .map(|shutdown| shutdown.message.clone()),
+        mesh: whom.node.is_some(),
+    }
+}
+
+/// Our addresses as next hops. To a router on the same link that is the session's own address in its family: it can
+/// reach that, whereas the node's address may be on another link.
+fn next_hops(view: &View<'_>, peer: IpAddr, on_link: bool) -> NextHopAddresses {
+    let mut ours = session::node_addresses(view);
+    if on_link {
+        match peer {
+            IpAddr::V4(_) => ours.v4 = None,
+            IpAddr::V6(_) => ours.v6 = None,
+        }
+    }
+    ours
+}
+
+fn connect(
+    view: &View<'_>,
+    about: &str,
+    spec: &BGPPeerSpec,
+    whom: &Whom,
+    problems: &mut Vec<Problem>,
+) -> Connect {
+    let deaf = view.config.listen_mode == ListenMode::None;
+    if spec.passive || spec.peer_range.is_some() {
+        if deaf {
+            problems.push(Problem::error(
+                about,
+                "it waits for the peer to dial, but listenMode is None: nobody can; set listenMode: NodeIP, or let us dial",
+            ));
+        }
+        return Connect::Passive;
+    }
+    match (&whom.node, view.addresses.like(whom.address)) {
+        (Some(_), Some(own)) => session::turn(view, own, whom.address),
+        _ => Connect::Dial,
+    }
+}

@@ -1,0 +1,98 @@
+//! One folder a case under `tests/desired`: `objects.yaml` is what the user wrote, `expected.yaml` what each node named in
+//! its first line (`# nodes: node1 node2`; further words are facts) should be.
+//!
+//! `UPDATE_EXPECTED=1 cargo test -p controller desired` writes the expectations anew; review the difference.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Duty, Facts, Gateway, desired, view::view};
+use crate::cluster::{Cluster, files};
+
+fn cases() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/desired");
+    let mut cases: Vec<PathBuf> = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    cases.sort();
+    cases
+}
+
+/// The first line of a case: `# nodes: NAME…` and, as a rule of its own, `# facts: restarted draining drained gateway=ADDRESS%INTERFACE`.
+fn header(text: &str) -> (Vec<String>, Facts) {
+    let words = |key: &str| {
+        text.lines()
+            .take(2)
+            .find_map(|line| line.strip_prefix(key))
+            .map(|rest| {
+                rest.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .unwrap_or_default()
+    };
+    let mut facts = Facts::default();
+    for fact in words("# facts:") {
+        match fact.as_str() {
+            "restarted" => facts.restarted = true,
+            "draining" => facts.duty = Duty::Draining,
+            "drained" => facts.duty = Duty::Drained,
+            other => {
+                let gateway = other.strip_prefix("gateway=").expect("a known fact");
+                let (address, interface) = gateway.split_once('%').expect("ADDRESS%INTERFACE");
+                facts.default_gateways.push(Gateway {
+                    address: address.parse().unwrap(),
+                    interface: interface.to_owned(),
+                });
+            }
+        }
+    }
+    (words("# nodes:"), facts)
+}
+
+fn shown(objects: &str) -> String {
+    let mut cluster = Cluster::default();
+    let mut unreadable = Vec::new();
+    files::add_file(
+        Path::new("objects.yaml"),
+        objects,
+        &mut cluster,
+        &mut unreadable,
+    );
+    assert!(unreadable.is_empty(), "{unreadable:?}");
+    let (nodes, facts) = header(objects);
+    assert!(!nodes.is_empty(), "the case names no node");
+    let all: serde_json::Map<_, _> = nodes
+        .into_iter()
+        .map(|node| {
+            let shown = view(&desired(&cluster, &node, &facts));
+            (node, shown)
+        })
+        .collect();
+    serde_saphyr::to_string(&all).unwrap()
+}
+
+#[test]
+fn every_case_is_as_expected() {
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let objects = fs::read_to_string(case.join("objects.yaml")).unwrap();
+        let shown = shown(&objects);
+        let expected = case.join("expected.yaml");
+        if update {
+            fs::write(&expected, &shown).unwrap();
+        } else if fs::read_to_string(&expected).unwrap_or_default() != shown {
+            wrong.push(format!("{}:\n{shown}", case.display()));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "not as expected (UPDATE_EXPECTED=1 rewrites):\n{}",
+        wrong.join("\n")
+    );
+}
