@@ -1,4 +1,10 @@
 //! RFC 7606, rule by rule: what becomes of a route whose UPDATE is not as it should be.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may"
+)]
 
 use bgp::{
     prefix::{Families, Family, Prefix},

@@ -1,4 +1,10 @@
 //! What is written is read back as it was, in every context; and octets that nobody meant never do harm.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may"
+)]
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
