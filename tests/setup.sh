@@ -12,6 +12,8 @@ nftables:/usr/sbin/nft
 util-linux:/usr/bin/nsenter
 procps:/usr/sbin/sysctl
 gcc:/usr/bin/cc
+libc6-dev:/usr/include/stdio.h
+hostname:/usr/bin/hostname
 "
 
 say() { printf '%s\n' "$*" >&2; }

@@ -388,16 +388,6 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            for name in self.running(Program::Routelet) {
-                let said = self.said(&name);
-                let from = said.lines().count().saturating_sub(60);
-                println!(
-                    "---- {name} said last:\n{}",
-                    said.lines().skip(from).collect::<Vec<_>>().join("\n")
-                );
-            }
-        }
         self.daemons().clear();
         for container in std::mem::take(&mut self.containers).into_values() {
             let _ = container.stop();

@@ -23,6 +23,8 @@ pub mod ping;
 pub mod program;
 pub mod router;
 pub mod shell;
+pub mod speaker;
+pub mod story;
 pub mod wait;
 pub mod words;
 

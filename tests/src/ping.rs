@@ -1,10 +1,11 @@
 //! Pings: one, many at once, or a steady stream whose losses are counted.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::signal::Signal;
 
 use crate::shell::{Background, output};
@@ -66,24 +67,22 @@ pub fn all_to_all(pairs: &[(&dyn Sender, Vec<String>)], seconds: u32) -> Result<
 #[derive(Debug)]
 pub struct Stream {
     ping: Background,
+    reader: JoinHandle<Vec<String>>,
+    every: Duration,
     what: String,
 }
 
 /// How a stream went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
+    /// Who pinged whom.
+    pub what: String,
     /// Echo requests sent.
-    pub sent: u32,
-    /// Answers received.
-    pub received: u32,
-}
-
-impl Tally {
+    pub sent: usize,
     /// Requests without an answer.
-    #[must_use]
-    pub fn lost(self) -> u32 {
-        self.sent.saturating_sub(self.received)
-    }
+    pub lost: usize,
+    /// The longest time without an answer, in steps of the stream's interval; zero where none was lost.
+    pub longest_gap: Duration,
 }
 
 impl Stream {
@@ -99,36 +98,82 @@ impl Stream {
         })?;
         let interval = format!("{:.3}", every.as_secs_f64());
         // -W is as long as nobody would wait: a late answer is not a lost one.
-        let mut command = from.tool_in(&["ping", "-n", "-q", "-i", &interval, "-W", "5", target]);
-        let ping = Background::start(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
-        Ok(Self { ping, what })
+        let mut command = from.tool_in(&["ping", "-n", "-i", &interval, "-W", "5", target]);
+        let mut ping = Background::start(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
+        let stdout = ping.child().stdout.take().context("no pipe")?;
+        let reader = thread::spawn(move || {
+            BufReader::new(stdout)
+                .lines()
+                .map_while(Result::ok)
+                .collect()
+        });
+        Ok(Self {
+            ping,
+            reader,
+            every,
+            what,
+        })
     }
 
     /// Ends it, and counts.
     pub fn stop(mut self) -> Result<Tally> {
-        let stdout = self.ping.child().stdout.take().context("no pipe")?;
         self.ping.signal(Signal::SIGINT)?;
-        let text = std::io::read_to_string(stdout)?;
         self.ping.wait()?;
-        tally(&text).with_context(|| format!("{}: {text}", self.what))
+        let lines = self
+            .reader
+            .join()
+            .map_err(|_| anyhow!("the reader of ping panicked"))?;
+        tally(&lines, self.every, &self.what).with_context(|| self.what.clone())
     }
 }
 
-/// Reads `N packets transmitted, N received, …`.
-fn tally(text: &str) -> Result<Tally> {
-    let line = text
-        .lines()
+/// Reads the sequence numbers of the answers, and `N packets transmitted`.
+fn tally(lines: &[String], every: Duration, what: &str) -> Result<Tally> {
+    let answered = lines.iter().filter_map(|line| {
+        line.split_once("icmp_seq=")?
+            .1
+            .split(' ')
+            .next()?
+            .parse::<u16>()
+            .ok()
+    });
+    let summary = lines
+        .iter()
         .find(|line| line.contains("packets transmitted"))
         .context("ping gave no summary")?;
-    let mut numbers = line
-        .split(", ")
-        .filter_map(|part| part.split_whitespace().next()?.parse().ok());
-    let (sent, received) = (
-        numbers.next().context("sent")?,
-        numbers.next().context("received")?,
+    let mut sent: usize = summary
+        .split(' ')
+        .next()
+        .and_then(|count| count.parse().ok())
+        .context("packets transmitted")?;
+    // Sequence numbers wrap at 2^16, and stories are shorter than that.
+    ensure!(
+        sent < usize::from(u16::MAX),
+        "a stream this long is not counted right"
     );
-    // ping is interrupted between a request and its answer at least as often as not.
-    Ok(Tally { sent, received })
+    let mut seen = vec![false; sent + 1];
+    for number in answered {
+        if let Some(slot) = seen.get_mut(usize::from(number)) {
+            *slot = true;
+        }
+    }
+    // ping is interrupted between a request and its answer more often than not.
+    if sent > 0 && seen.last() == Some(&false) {
+        seen.pop();
+        sent -= 1;
+    }
+    let answers = seen.get(1..).unwrap_or_default();
+    let longest = answers
+        .split(|answered| *answered)
+        .map(<[bool]>::len)
+        .max()
+        .unwrap_or(0);
+    Ok(Tally {
+        what: what.to_owned(),
+        sent,
+        lost: answers.iter().filter(|answered| !**answered).count(),
+        longest_gap: every * u32::try_from(longest)?,
+    })
 }
 
 /// How long nothing answered: pings once after the other until `target` answers.
@@ -150,17 +195,20 @@ pub fn outage(from: &dyn Sender, target: &str, deadline: Duration) -> Result<Dur
 
 #[cfg(test)]
 mod tests {
-    use super::{Tally, tally};
+    use std::time::Duration;
+
+    use super::tally;
 
     #[test]
-    fn the_summary_of_ping_is_read() {
-        let text = "PING 10.0.0.1 (10.0.0.1) 56(84) bytes of data.\n\n--- 10.0.0.1 ping statistics ---\n200 packets transmitted, 198 received, +1 duplicates, 1% packet loss, time 1990ms\n";
+    fn lost_pings_are_counted_but_for_the_one_that_the_end_cut_off() {
+        let answered = [1, 2, 5, 6, 8]
+            .map(|n| format!("64 bytes from 10.0.0.1: icmp_seq={n} ttl=64 time=0.04 ms"));
+        let mut lines = answered.to_vec();
+        lines.push("9 packets transmitted, 5 received, 44% packet loss, time 80ms".into());
+        let tally = tally(&lines, Duration::from_millis(10), "a -> b").unwrap();
         assert_eq!(
-            tally(text).unwrap(),
-            Tally {
-                sent: 200,
-                received: 198
-            }
+            (tally.sent, tally.lost, tally.longest_gap),
+            (8, 3, Duration::from_millis(20))
         );
     }
 }
