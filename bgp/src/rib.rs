@@ -1,101 +1,297 @@
 //! Every route and what follows from it: Adj-RIB-In, decision, Adj-RIB-Out (RFC 4271 §3.2, §9).
+//!
+//! ```text
+//! Update ─ import ─→ Route in its Destination ─ settle: decide ─→ best
+//!                                                                  ├─ Group ─ Stream ─ export ─→ octets for all members
+//!                                                                  └─ Installing ─→ Install
+//! ```
+//! A route stands once, with the number of its attributes as received and as import left them. What a peer or the kernel has
+//! still to hear is a set of prefixes; routes are looked up when there is room to tell them.
 
-use std::time::{Instant, SystemTime};
-
-use crate::{
-    prefix::Prefix,
-    speaker::{Event, RouteQuery},
-    status::{Explanation, RouteStatus},
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
 };
 
+use hashbrown::HashMap;
+
+use crate::{prefix::Family, speaker::Event};
+
+mod adj_out;
+mod bits;
+mod change;
+mod configure;
+mod decision;
+mod export;
+mod import;
+mod install;
+mod intern;
+mod peer;
+mod policy;
+mod query;
+mod route;
+mod session;
+mod stream;
+mod table;
 pub mod task;
 
-use task::{Install, PeerChange, PeerId, PeerMessage, RibCounts, Settings};
+pub use decision::Reason;
+
+use adj_out::Group;
+use export::Treatment;
+use install::Installing;
+use intern::AttributeTable;
+use peer::Peers;
+use stream::View;
+use table::{Number, Table};
+use task::{Install, PeerId, Settings};
 
 /// Every route we know, and what each peer and the kernel has been told of them. It has no clock and no I/O: time is an
 /// argument, what it says goes into channels that never make it wait.
 #[derive(Debug)]
-pub struct Rib {}
+pub struct Rib {
+    settings: Settings,
+    peers: Peers,
+    attributes: AttributeTable,
+    sides: Sides,
+    events: Vec<Event>,
+    /// Peers that asked for a refresh which has not begun.
+    refresh_due: Vec<(PeerId, Family)>,
+    started: Instant,
+    /// The latest time we were told.
+    clock: Instant,
+    /// The same in seconds since the start.
+    since: u32,
+    configured: bool,
+    complete: bool,
+}
+
+/// What exists for each family.
+#[derive(Debug)]
+struct Side {
+    family: Family,
+    table: Table,
+    /// Prefixes to be decided.
+    changed: Vec<Number>,
+    groups: BTreeMap<u32, Group>,
+    /// The group of each peer with a session of this family.
+    placed: HashMap<PeerId, u32>,
+    install: Installing,
+}
+
+#[derive(Debug)]
+struct Sides {
+    v4: Side,
+    v6: Side,
+}
+
+impl Sides {
+    fn of(&self, family: Family) -> &Side {
+        match family {
+            Family::IPv4 => &self.v4,
+            Family::IPv6 => &self.v6,
+        }
+    }
+
+    fn of_mut(&mut self, family: Family) -> &mut Side {
+        match family {
+            Family::IPv4 => &mut self.v4,
+            Family::IPv6 => &mut self.v6,
+        }
+    }
+
+    fn each(&self) -> [&Side; 2] {
+        [&self.v4, &self.v6]
+    }
+
+    fn each_mut(&mut self) -> [&mut Side; 2] {
+        [&mut self.v4, &mut self.v6]
+    }
+}
+
+impl Side {
+    fn new(family: Family, installs: bool) -> Self {
+        Self {
+            family,
+            table: Table::new(family),
+            changed: Vec::new(),
+            groups: BTreeMap::new(),
+            placed: HashMap::new(),
+            install: Installing::new(installs),
+        }
+    }
+
+    fn group_of(&self, peer: PeerId) -> Option<&Group> {
+        self.groups.get(self.placed.get(&peer)?)
+    }
+
+    /// The number of the group with this treatment, a new one if need be.
+    fn group_for(&mut self, treatment: &Treatment) -> u32 {
+        let known = self
+            .groups
+            .iter()
+            .find(|(_, group)| group.treatment == *treatment);
+        if let Some((number, _)) = known {
+            return *number;
+        }
+        let number = self
+            .groups
+            .last_key_value()
+            .map_or(0, |(last, _)| last.wrapping_add(1));
+        self.groups.insert(number, Group::new(treatment.clone()));
+        number
+    }
+
+    fn join(&mut self, peer: PeerId, treatment: &Treatment) {
+        let number = self.group_for(treatment);
+        if let Some(group) = self.groups.get_mut(&number) {
+            group.join(peer, &self.table);
+            self.placed.insert(peer, number);
+        }
+    }
+
+    fn leave(&mut self, peer: PeerId) {
+        let Some(number) = self.placed.remove(&peer) else {
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(&number) {
+            group.leave(peer, &mut self.table);
+            if group.is_empty() {
+                self.groups.remove(&number);
+            }
+        }
+    }
+}
 
 impl Rib {
     /// An empty Rib. `installs`: whether anyone wants to know what the kernel should hold.
     #[must_use]
     pub fn new(settings: Settings, installs: bool, now: Instant) -> Self {
-        let _ = (settings, installs, now);
-        Self {}
+        Self {
+            settings: Settings {
+                originate: BTreeMap::new(),
+                ..settings
+            },
+            peers: Peers::new(),
+            attributes: AttributeTable::default(),
+            sides: Sides {
+                v4: Side::new(Family::IPv4, installs),
+                v6: Side::new(Family::IPv6, installs),
+            },
+            events: Vec::new(),
+            refresh_due: Vec::new(),
+            started: now,
+            clock: now,
+            since: 0,
+            configured: false,
+            complete: false,
+        }
     }
 
-    /// A session speaks.
-    pub fn hear(&mut self, _now: Instant, _peer: PeerId, _message: PeerMessage) {}
+    fn now(&mut self, now: Instant) {
+        self.clock = now;
+        let since = now.duration_since(self.started).as_secs();
+        self.since = u32::try_from(since).unwrap_or(u32::MAX);
+    }
 
-    /// The configuration changed.
-    pub fn configure(&mut self, _now: Instant, _settings: Settings, _peers: Vec<PeerChange>) {}
-
-    /// Asks a peer for its routes.
-    pub fn ask_refresh(&mut self, _peer: PeerId) {}
-
-    /// When [`Rib::handle_timeout`] wants to be called.
+    /// When [`Rib::handle_timeout`] and [`Rib::flush`] want to be called even if nothing happens.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        None
+        let groups = self
+            .sides
+            .each()
+            .into_iter()
+            .flat_map(|side| side.groups.values().filter_map(Group::next_timeout));
+        let deferral = self.started + self.settings.deferral;
+        groups
+            .chain(self.earliest())
+            .chain((!self.complete).then_some(deferral))
+            .min()
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now(now);
+        self.expire(now);
+        if !self.complete {
+            self.look_whether_complete(now);
+        }
+    }
 
-    /// Tells peers what changed, as far as they have room.
-    pub fn flush(&mut self, _now: Instant) {}
+    /// Decides what changed, and tells peers as far as they have room.
+    pub fn flush(&mut self, now: Instant) {
+        self.now(now);
+        self.settle();
+        let due = std::mem::take(&mut self.refresh_due);
+        for side in self.sides.each_mut() {
+            let mut view = View {
+                now,
+                family: side.family,
+                table: &mut side.table,
+                attributes: &self.attributes,
+                peers: &mut self.peers,
+                settings: &self.settings,
+                complete: self.complete,
+            };
+            for (peer, _) in due.iter().filter(|(_, family)| *family == side.family) {
+                let group = side.placed.get(peer);
+                if let Some(group) = group.and_then(|number| side.groups.get_mut(number)) {
+                    group.refresh(*peer, &mut view);
+                }
+            }
+            for group in side.groups.values_mut() {
+                group.flush(&mut view);
+            }
+        }
+    }
 
     /// Whether [`Rib::take_installs`] would give something.
     #[must_use]
     pub fn wants_to_install(&self) -> bool {
-        false
+        self.sides
+            .each()
+            .into_iter()
+            .any(|side| side.install.is_pending())
     }
 
     /// What changed for the kernel, at most `most` prefixes.
-    pub fn take_installs(&mut self, _most: usize) -> Vec<Install> {
-        Vec::new()
+    pub fn take_installs(&mut self, most: usize) -> Vec<Install> {
+        let mut batch = Vec::new();
+        for side in self.sides.each_mut() {
+            side.install.take(
+                most,
+                &mut side.table,
+                &self.attributes,
+                &self.peers,
+                &mut batch,
+            );
+        }
+        batch
     }
 
     /// Nobody installs any more.
-    pub fn stop_installing(&mut self) {}
+    pub fn stop_installing(&mut self) {
+        for side in self.sides.each_mut() {
+            side.install.stop(&mut side.table);
+        }
+    }
 
     /// What an operator should know.
     pub fn take_events(&mut self) -> Vec<Event> {
-        Vec::new()
+        std::mem::take(&mut self.events)
     }
 
     /// Whether all initial routes are in.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        false
-    }
-
-    /// Counts.
-    #[must_use]
-    pub fn counts(&self) -> RibCounts {
-        RibCounts::default()
-    }
-
-    /// Routes.
-    #[must_use]
-    pub fn routes(
-        &self,
-        _query: &RouteQuery,
-        _now: Instant,
-        _wall: SystemTime,
-    ) -> Vec<RouteStatus> {
-        Vec::new()
-    }
-
-    /// All about one prefix.
-    #[must_use]
-    pub fn explain(
-        &self,
-        _prefix: Prefix,
-        _now: Instant,
-        _wall: SystemTime,
-    ) -> Option<Explanation> {
-        None
+    pub const fn is_complete(&self) -> bool {
+        self.complete
     }
 }
+
+/// Seconds since the start as a duration.
+fn seconds(since: u32) -> Duration {
+    Duration::from_secs(since.into())
+}
+
+#[cfg(test)]
+mod tests {}

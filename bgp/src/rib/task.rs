@@ -148,10 +148,19 @@ pub enum Order {
 pub struct Install {
     /// The prefix.
     pub prefix: Prefix,
-    /// The next hops of the best route and its equals, with weights (1: equal); empty: no route.
-    pub next_hops: SmallVec<[(NextHop, u16); 1]>,
-    /// The interface of the session it came over, for link-local next hops.
+    /// Where the best route and its equals lead, in stable order, none twice; empty: no route.
+    pub next_hops: SmallVec<[Hop; 1]>,
+}
+
+/// One of the next hops of an [`Install`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Its address.
+    pub next_hop: NextHop,
+    /// The interface of the session it was learned over, where link-local addresses are used on it.
     pub interface: Option<Arc<str>>,
+    /// Its share of the traffic, 1–256, from the link bandwidth community if all the routes have one; else 1.
+    pub weight: u16,
 }
 
 /// What concerns the Rib as a whole.

@@ -1,0 +1,376 @@
+//! Sessions come, speak and go: what that does to the routes of a peer, graceful restart included (RFC 4724, RFC 7313).
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{
+    Rib,
+    adj_out::refresh,
+    export::Treatment,
+    peer::{Limit, Peer},
+    route::Flags,
+    task::{Ending, Order, PeerId, PeerMessage, Refreshing, Session},
+};
+use crate::{
+    config::OverLimit,
+    prefix::{Families, Family},
+    speaker::Event,
+    wire::{Nlri, Notification, RouteRefresh, Update, refresh::RefreshKind},
+};
+
+/// How long a peer that is back may take to repeat its routes, at least: an Internet table over a slow line.
+const REPEAT: Duration = Duration::from_secs(300);
+
+/// How long after its start a session without End-of-RIB counts as having told all.
+const SETTLE: Duration = Duration::from_secs(3);
+
+impl Rib {
+    /// A session speaks.
+    pub fn hear(&mut self, now: Instant, peer: PeerId, message: PeerMessage) {
+        self.now(now);
+        match message {
+            PeerMessage::Established(session) => self.established(now, peer, *session),
+            PeerMessage::Updates(updates) => {
+                for update in &updates {
+                    self.update(peer, update);
+                }
+            }
+            PeerMessage::Refresh(refresh) => self.refresh(now, peer, refresh),
+            PeerMessage::Down(ending) => self.down(now, peer, ending),
+            // It is looked at in any case when output is flushed.
+            PeerMessage::Writable => {}
+        }
+    }
+
+    fn established(&mut self, now: Instant, id: PeerId, session: Session) {
+        if !self.peers.contains_key(&id) {
+            let name = session.address.to_string().into();
+            self.peers
+                .insert(id, Peer::new(id, name, session.config.clone()));
+        }
+        self.leave_groups(id);
+        let preserved = session.preserved & session.context.families;
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        // Not closed, yet a new one: the peer lost the old one without a word (RFC 4724 §4.2).
+        let replaces = peer.session.is_some();
+        let another = peer.router_id != session.router_id
+            || peer.asn != session.asn
+            || peer.kind != session.kind;
+        let known = peer.received() > 0;
+        peer.establish(now, session);
+        let restart = peer.restart_time.max(REPEAT);
+        for family in preserved.each() {
+            peer.inbound_mut(family).stale_until = Some(now + restart);
+        }
+        if known && another {
+            self.remove_where(id, Families::all(), |_| true);
+        } else if known {
+            self.remove_where(id, Families::all() - preserved, |_| true);
+            if replaces {
+                self.mark_stale(id, preserved, false);
+            }
+            self.import_again(id);
+        }
+        self.join_groups(id);
+    }
+
+    /// Places a peer among those that are told the same.
+    pub(super) fn join_groups(&mut self, id: PeerId) {
+        let Some((treatment, families)) = self.treatment(id) else {
+            return;
+        };
+        for family in families.each() {
+            self.sides.of_mut(family).join(id, &treatment);
+        }
+    }
+
+    /// How the peer is to be treated, and the families of its session, if it has one.
+    pub(super) fn treatment(&self, id: PeerId) -> Option<(Treatment, Families)> {
+        let peer = self.peers.get(&id)?;
+        let context = peer.session.as_ref()?.context;
+        let treatment = Treatment::of(&self.settings, peer, context);
+        Some((treatment, context.families))
+    }
+
+    pub(super) fn leave_groups(&mut self, id: PeerId) {
+        for family in Family::ALL {
+            self.sides.of_mut(family).leave(id);
+        }
+    }
+
+    fn update(&mut self, id: PeerId, update: &Update) {
+        if self.peers.get(&id).is_none_or(|peer| !peer.listened_to()) {
+            return;
+        }
+        for nlri in &update.withdrawn {
+            self.withdraw(id, *nlri);
+        }
+        for announced in &update.announced {
+            self.announce(id, announced);
+        }
+        if let Some(family) = update.end_of_rib {
+            self.end_of_rib(id, family);
+        }
+    }
+
+    /// The peer has told all (RFC 4724 §4.2): what it did not repeat is gone.
+    fn end_of_rib(&mut self, id: PeerId, family: Family) {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.carries(family)) else {
+            return;
+        };
+        let inbound = peer.inbound_mut(family);
+        inbound.end_of_rib = true;
+        inbound.stale_until = None;
+        if inbound.stale > 0 {
+            self.remove_where(id, family.into(), |route| {
+                route.flags.contains(Flags::STALE)
+            });
+        }
+    }
+
+    fn refresh(&mut self, now: Instant, id: PeerId, message: RouteRefresh) {
+        let RouteRefresh { family, kind } = message;
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.carries(family)) else {
+            return;
+        };
+        match kind {
+            RefreshKind::Request => self.refresh_due.push((id, family)),
+            RefreshKind::Begin => {
+                peer.inbound_mut(family).refresh_until = Some(now + REPEAT);
+                self.flag(id, family.into(), |flags| *flags |= Flags::UNREFRESHED);
+            }
+            RefreshKind::End => self.refreshed(id, family),
+        }
+    }
+
+    /// What was not repeated between begin and end is gone (RFC 7313 §4).
+    fn refreshed(&mut self, id: PeerId, family: Family) {
+        let begun = self
+            .peers
+            .get_mut(&id)
+            .and_then(|peer| peer.inbound_mut(family).refresh_until.take());
+        if begun.is_some() {
+            self.remove_where(id, family.into(), |route| {
+                route.flags.contains(Flags::UNREFRESHED)
+            });
+        }
+    }
+
+    fn down(&mut self, now: Instant, id: PeerId, ending: Ending) {
+        self.leave_groups(id);
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.session = None;
+        for inbound in &mut peer.families {
+            inbound.end_of_rib = false;
+            inbound.refresh_until = None;
+        }
+        match ending {
+            Ending::Gone => self.forget_routes(id),
+            Ending::Restarting {
+                families,
+                restart_time,
+                yields,
+            } => {
+                peer.restart_time = restart_time;
+                for family in families.each() {
+                    peer.inbound_mut(family).stale_until = Some(now + restart_time);
+                }
+                self.remove_where(id, Families::all() - families, |_| true);
+                self.mark_stale(id, families, yields);
+            }
+        }
+    }
+
+    pub(super) fn forget_routes(&mut self, id: PeerId) {
+        self.remove_where(id, Families::all(), |_| true);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            for inbound in &mut peer.families {
+                inbound.stale_until = None;
+            }
+        }
+    }
+
+    /// Routes from before a restart stay, but those that were stale already do not: a second restart within the first
+    /// (RFC 4724 §4.2).
+    fn mark_stale(&mut self, id: PeerId, families: Families, yields: bool) {
+        self.remove_where(id, families, |route| route.flags.contains(Flags::STALE));
+        self.flag(id, families, |flags| {
+            flags.remove(Flags::UNREFRESHED);
+            flags.insert(Flags::STALE);
+            flags.set(Flags::YIELDS, yields);
+        });
+        if let Some(peer) = self.peers.get_mut(&id) {
+            for family in families.each() {
+                let inbound = peer.inbound_mut(family);
+                inbound.stale = inbound.received;
+            }
+        }
+    }
+
+    /// Asks a peer for its routes.
+    pub fn ask_refresh(&mut self, id: PeerId) {
+        let live = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
+        if let Some(live) = live.filter(|live| live.refresh != Refreshing::No) {
+            let asked: Vec<Bytes> = live
+                .context
+                .families
+                .each()
+                .map(|family| refresh(family, RefreshKind::Request))
+                .collect();
+            live.send(asked.concat().into());
+        }
+    }
+
+    /// Whether the peer may tell us one more route; says so when it may not.
+    pub(super) fn may_have_more(&mut self, id: PeerId, nlri: Nlri) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return false;
+        };
+        let limit = peer.config.max_prefixes;
+        let (received, most) = (peer.received(), limit.count as usize);
+        if limit.count == 0 || received < most / 5 * 4 {
+            return true;
+        }
+        if received < most {
+            if peer.limit < Limit::Near {
+                peer.limit = Limit::Near;
+                let text = format!("{received} prefixes: 80 % of the maximum of {most}");
+                self.problem(id, text);
+            }
+            return true;
+        }
+        if self.has_route(id, nlri) {
+            return true;
+        }
+        self.over_limit(id, limit.action, most, nlri.prefix.family())
+    }
+
+    fn over_limit(&mut self, id: PeerId, action: OverLimit, most: usize, family: Family) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return false;
+        };
+        let first = peer.limit < Limit::Over;
+        peer.limit = Limit::Over;
+        match action {
+            OverLimit::Warn => {
+                if first {
+                    let text = format!(
+                        "more prefixes than the maximum of {most}: look at what the peer sends, or raise maxPrefixes.count"
+                    );
+                    self.problem(id, text);
+                }
+                true
+            }
+            OverLimit::Shutdown(stay_away) => {
+                let reason = format!("more prefixes than the maximum of {most}");
+                let text = format!(
+                    "{reason}: session closed for {} s; look at what the peer sends, or raise maxPrefixes.count",
+                    stay_away.as_secs()
+                );
+                if let Some(live) = &mut peer.session {
+                    live.closing = true;
+                    live.order(Order::Close {
+                        notification: Notification::max_prefixes(
+                            family,
+                            u32::try_from(most).unwrap_or(u32::MAX),
+                        ),
+                        reason,
+                        stay_away,
+                    });
+                }
+                self.problem(id, text);
+                false
+            }
+        }
+    }
+
+    pub(super) fn problem(&mut self, id: PeerId, text: String) {
+        let peer = self.peers.get(&id).map(|peer| peer.name.to_string());
+        self.events.push(Event::Problem { peer, text });
+    }
+
+    /// When something is due for a peer or for the whole.
+    pub(super) fn earliest(&self) -> Option<Instant> {
+        let of_peers = self.peers.values().flat_map(|peer| {
+            let inbound = peer.families.iter();
+            inbound.flat_map(|inbound| [inbound.stale_until, inbound.refresh_until])
+        });
+        let settling = self
+            .peers
+            .values()
+            .filter(|_| !self.complete)
+            .map(|peer| peer.session.as_ref().map(|live| live.since + SETTLE))
+            .filter(|settled| settled.is_some_and(|settled| settled > self.clock));
+        of_peers.chain(settling).flatten().min()
+    }
+
+    /// Drops what was kept long enough.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
+        let due: Vec<(PeerId, Family, bool, bool)> = self
+            .peers
+            .iter()
+            .flat_map(|(id, peer)| {
+                Family::ALL.map(|family| {
+                    let inbound = peer.inbound(family);
+                    (
+                        *id,
+                        family,
+                        is_due(inbound.stale_until),
+                        is_due(inbound.refresh_until),
+                    )
+                })
+            })
+            .filter(|(_, _, stale, refresh)| *stale || *refresh)
+            .collect();
+        for (id, family, stale, refresh) in due {
+            if stale {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.inbound_mut(family).stale_until = None;
+                }
+                self.remove_where(id, family.into(), |route| {
+                    route.flags.contains(Flags::STALE)
+                });
+            }
+            if refresh {
+                self.refreshed(id, family);
+            }
+        }
+    }
+
+    /// Complete is who has heard from every peer that is configured (RFC 4724 §4.1), or has waited long enough. A peer that
+    /// sends no End-of-RIB counts as heard a moment after it came.
+    pub(super) fn look_whether_complete(&mut self, now: Instant) {
+        let deferred = now >= self.started + self.settings.deferral;
+        let heard = || {
+            self.configured
+                && self.peers.values().all(|peer| {
+                    peer.config.shutdown.is_some()
+                        || peer
+                            .session
+                            .as_ref()
+                            .is_some_and(|live| peer.has_told_all(live, now))
+                })
+        };
+        self.complete = self.complete || deferred || heard();
+    }
+}
+
+impl Peer {
+    fn listened_to(&self) -> bool {
+        self.session.as_ref().is_some_and(|live| !live.closing)
+    }
+
+    fn has_told_all(&self, live: &super::peer::Live, now: Instant) -> bool {
+        let settled = now >= live.since + SETTLE;
+        live.context
+            .families
+            .each()
+            .all(|family| self.inbound(family).end_of_rib || settled && !live.expects.has(family))
+    }
+}
