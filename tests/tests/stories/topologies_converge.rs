@@ -1,0 +1,83 @@
+//! Every topology converges; every pod reaches every pod under its own address, bare, in both families; every node reaches every pod.
+
+use anyhow::{Result, ensure};
+use tests::Lab;
+use tests::story::{CONVERGENCE, story};
+
+fn converges(lab: &Lab) -> Result<()> {
+    let cluster = lab.converged()?;
+    let pods = cluster.pods()?;
+    cluster.reach(&pods, CONVERGENCE)?;
+    let proof = cluster.prove(&pods)?;
+    proof.holds()?;
+    ensure!(
+        proof.sources_kept == pods.len() * (pods.len() - 1) * 2,
+        "not every pair was seen: {proof:?}"
+    );
+    for member in &cluster.members {
+        let rules = member.container.run(&["nft", "list", "ruleset"])?;
+        ensure!(
+            rules.trim().is_empty(),
+            "{} has packet rules: {rules}",
+            member.name
+        );
+        let status = member.container.output(&["routelet", "status"])?;
+        ensure!(
+            status.code == 0,
+            "{} is not healthy: {}",
+            member.name,
+            status.stdout
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn mesh_converges() {
+    story("mesh", converges);
+}
+
+#[test]
+fn tor_frr_converges() {
+    story("tor-frr", converges);
+}
+
+#[test]
+fn tor_bird_converges() {
+    story("tor-bird", converges);
+}
+
+#[test]
+fn racks_converge() {
+    story("racks", converges);
+}
+
+#[test]
+fn reflector_converges() {
+    story("reflector", converges);
+}
+
+#[test]
+fn dual_homed_converges() {
+    story("dual-homed", |lab| {
+        converges(lab)?;
+        let cluster = lab.converged()?;
+        for member in &cluster.members {
+            for other in cluster
+                .members
+                .iter()
+                .filter(|other| other.name != member.name)
+            {
+                for cidr in &other.facts.pod_cidrs {
+                    let route = member.container.our_route(cidr)?;
+                    ensure!(
+                        route.gateways().len() == 2,
+                        "{}: not both uplinks: {route:?}",
+                        member.name
+                    );
+                }
+            }
+        }
+        Ok(())
+    });
+}
