@@ -8,6 +8,7 @@
 //! socket. `rib` holds every route and decides. `speaker` is the front door.
 
 pub mod config;
+mod listener;
 pub mod peer;
 pub mod prefix;
 pub mod rib;

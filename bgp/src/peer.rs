@@ -2,5 +2,10 @@
 
 pub mod collision;
 pub mod deadlines;
+pub(crate) mod driver;
 pub mod fsm;
+mod hints;
 pub mod negotiate;
+mod recorder;
+pub(crate) mod socket_options;
+pub(crate) mod sockets;

@@ -2,19 +2,29 @@
 
 use std::net::IpAddr;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use self::core::{Command, Core};
 use crate::{
     config::SpeakerConfig,
     prefix::{Family, Prefix},
-    rib::task::Install,
+    rib::task::{Install, RibHandle, Settings},
     status::{Explanation, RouteStatus, SpeakerStatus},
 };
+
+mod changes;
+mod core;
+mod status;
 
 /// A running speaker. Dropping it closes its sessions without a word, so that peers which agreed on graceful restart keep
 /// its routes.
 #[derive(Debug)]
-pub struct Speaker {}
+pub struct Speaker {
+    commands: mpsc::UnboundedSender<Command>,
+    rib: RibHandle,
+    installs: Option<mpsc::Receiver<Vec<Install>>>,
+    events: broadcast::Sender<Event>,
+}
 
 /// What a speaker tells of as it happens.
 #[derive(Clone, Debug)]
@@ -74,51 +84,95 @@ pub enum Stop {
     },
 }
 
+/// Events that a slow listener may be behind.
+const EVENTS: usize = 4096;
+/// Batches that may wait for the installer.
+const INSTALLS: usize = 64;
+
 impl Speaker {
     /// Starts with this configuration. Must be called inside a tokio runtime. Never fails: an address that cannot be
     /// listened on is a problem in [`Speaker::status`] and is tried again.
+    #[must_use]
     pub fn start(config: SpeakerConfig) -> Self {
-        let _ = config;
-        Self {}
+        let (events, _) = broadcast::channel(EVENTS);
+        let (installs_in, installs) = mpsc::channel(INSTALLS);
+        let rib = RibHandle::start(Settings::from(&config), Some(installs_in), events.clone());
+        let (commands, orders) = mpsc::unbounded_channel();
+        drop(tokio::spawn(
+            Core::new(config, rib.clone(), events.clone()).run(orders),
+        ));
+        Self {
+            commands,
+            rib,
+            installs: Some(installs),
+            events,
+        }
     }
 
     /// Goes over to another configuration. Peers that did not change keep their session; a changed policy is applied by
-    /// looking again at what is known (and route refresh where Adj-RIB-In does not suffice), without a reset.
-    pub async fn apply(&self, _config: SpeakerConfig) {}
+    /// looking again at what is known (and route refresh where Adj-RIB-In does not suffice), without a reset. Returns when
+    /// every peer knows.
+    pub async fn apply(&self, config: SpeakerConfig) {
+        self.ask(|reply| Command::Apply(Box::new(config), reply))
+            .await;
+    }
 
     /// What the kernel should hold, in batches; the newest wins. Can be taken once.
     pub fn installs(&mut self) -> Option<mpsc::Receiver<Vec<Install>>> {
-        None
+        self.installs.take()
     }
 
     /// Turns true when all initial routes are in: End-of-RIB from every peer that is up, or the deferral passed.
+    #[must_use]
     pub fn complete(&self) -> watch::Receiver<bool> {
-        watch::channel(false).1
+        self.rib.complete()
     }
 
     /// What happens, as it happens; a slow listener loses the oldest.
+    #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        broadcast::channel(1).1
+        self.events.subscribe()
     }
 
-    /// The speaker and all its peers.
+    /// The speaker and all its peers; `None` once it has ended.
     pub async fn status(&self) -> Option<SpeakerStatus> {
-        None
+        self.ask(Command::Status).await
     }
 
     /// Routes.
-    pub async fn routes(&self, _query: RouteQuery) -> Vec<RouteStatus> {
-        Vec::new()
+    pub async fn routes(&self, query: RouteQuery) -> Vec<RouteStatus> {
+        self.rib.routes(query).await
     }
 
     /// Everything known of a prefix, or of the longest prefix that holds an address (a host prefix asks so).
-    pub async fn explain(&self, _prefix: Prefix) -> Option<Explanation> {
-        None
+    pub async fn explain(&self, prefix: Prefix) -> Option<Explanation> {
+        self.rib.explain(prefix).await
+    }
+
+    /// Asks a peer for all its routes again (RFC 2918). False where there is no such peer.
+    pub async fn refresh(&self, peer: &str) -> bool {
+        let name = peer.to_owned();
+        self.ask(|reply| Command::Refresh(name, reply))
+            .await
+            .unwrap_or(false)
     }
 
     /// An interface is gone or lost its carrier, and these were our addresses on it: sessions from one of them end at once.
-    pub fn lost(&self, _interface: &str, _addresses: &[IpAddr]) {}
+    pub fn lost(&self, interface: &str, addresses: &[IpAddr]) {
+        drop(
+            self.commands
+                .send(Command::Lost(interface.into(), addresses.into())),
+        );
+    }
 
-    /// Ends all sessions and returns when that is said.
-    pub async fn stop(self, _how: Stop) {}
+    /// Ends all sessions and returns when that is said (or after two seconds, whatever peers do).
+    pub async fn stop(self, how: Stop) {
+        self.ask(|reply| Command::Stop(how, reply)).await;
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(question(reply)).ok()?;
+        answer.await.ok()
+    }
 }

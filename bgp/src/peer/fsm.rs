@@ -4,6 +4,7 @@
 //! is dialling or waiting (Connect, Active), and each of its connections is in OpenSent, OpenConfirm or Established.
 
 use std::{
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -76,6 +77,8 @@ pub enum Event {
     Sent(ConnectionId),
     /// The peer said something that we have not read yet.
     Unread(ConnectionId),
+    /// Who dials, and where to, is configured otherwise: attempts begin anew, a session that is up stays.
+    Reconsider,
     /// All initial routes are in: our own restart, if there was one, is over.
     Complete,
 }
@@ -100,6 +103,8 @@ pub enum Action {
     Send(ConnectionId, Message),
     /// Close the connection, first saying this.
     Close(ConnectionId, Option<Notification>),
+    /// The OPENs have met on this connection: what follows is read and written so.
+    Agreed(ConnectionId, Arc<Negotiated>),
     /// The session is up, over this connection.
     Up(ConnectionId, Arc<Negotiated>),
     /// The session is over.
@@ -182,10 +187,17 @@ impl Fsm {
 
     /// A machine at rest. `seed` makes its jitter unlike others'.
     #[must_use]
-    pub fn new(config: Arc<PeerConfig>, local: Local, seed: u64) -> Self {
+    pub fn new(config: Arc<PeerConfig>, router_id: Ipv4Addr, seed: u64) -> Self {
+        let restarted = config
+            .graceful_restart
+            .is_some_and(|restart| restart.restarted);
         Self {
             config,
-            local,
+            local: Local {
+                router_id,
+                restarting: restarted,
+                preserved: restarted,
+            },
             effort: Effort::Stopped,
             deadlines: Deadlines::default(),
             connections: Vec::new(),
@@ -198,9 +210,10 @@ impl Fsm {
         }
     }
 
-    /// Takes over a configuration that needs no new session.
-    pub fn reconfigure(&mut self, config: Arc<PeerConfig>) {
+    /// Takes over another configuration and BGP Identifier. What has to begin anew over it is told by an event.
+    pub fn reconfigure(&mut self, config: Arc<PeerConfig>, router_id: Ipv4Addr) {
         self.config = config;
+        self.local.router_id = router_id;
     }
 
     /// The configuration in use.
@@ -225,6 +238,18 @@ impl Fsm {
     pub fn session(&self) -> Option<(ConnectionId, &Arc<Negotiated>)> {
         let up = self.established()?;
         Some((up.id, up.agreed.as_ref()?))
+    }
+
+    /// Connections whose hold timer has passed, before [`Fsm::handle_timeout`] ends them: if something unread waits there,
+    /// [`Event::Unread`] saves them.
+    #[must_use]
+    pub fn expiring(&self, now: Instant) -> Vec<ConnectionId> {
+        let passed = |one: &&Connection| one.deadlines.get(Timer::Hold).is_some_and(|at| at <= now);
+        self.connections
+            .iter()
+            .filter(passed)
+            .map(|one| one.id)
+            .collect()
     }
 
     /// When to call [`Fsm::handle_timeout`] next.
@@ -264,6 +289,7 @@ impl Fsm {
                     stay_away,
                 },
             ) => self.end_all(now, notification, reason, Next::Hold(stay_away)),
+            (_, Reconsider) => self.reconsider(now),
             (_, PathDead(reason)) => self.path_dead(now, reason),
             (_, Complete) => {
                 self.local.restarting = false;
@@ -315,7 +341,7 @@ impl Fsm {
 
             // Everything else that comes is out of place (RFC 4271 §8.2.2 "any other event", RFC 6608).
             (state @ (OpenSent | OpenConfirm | Established), Received(id, message)) => {
-                self.unexpected(now, id, kind_of(&message), state);
+                self.unexpected(now, id, message.kind(), state);
             }
             (state @ (OpenSent | OpenConfirm), Updates(id, _)) => {
                 self.unexpected(now, id, Kind::Update, state);
@@ -439,15 +465,5 @@ impl Fsm {
         self.established()
             .filter(|up| up.id == id)
             .map(|up| now.saturating_duration_since(up.since))
-    }
-}
-
-fn kind_of(message: &Message) -> Kind {
-    match message {
-        Message::Open(_) => Kind::Open,
-        Message::Update(_) => Kind::Update,
-        Message::Notification(_) => Kind::Notification,
-        Message::Keepalive => Kind::Keepalive,
-        Message::RouteRefresh(_) => Kind::RouteRefresh,
     }
 }

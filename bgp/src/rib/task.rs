@@ -299,6 +299,11 @@ impl RibHandle {
         self.tell(ToRib::Peer(peer, message)).await
     }
 
+    /// The channel itself, for a session that waits for room beside other things.
+    pub(crate) fn sender(&self) -> mpsc::Sender<ToRib> {
+        self.sender.clone()
+    }
+
     /// The configuration: settings as a whole, and what changes among the peers. A peer must be set before its session is
     /// established.
     ///

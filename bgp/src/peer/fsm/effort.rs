@@ -74,6 +74,18 @@ impl Fsm {
         self.because(reason);
     }
 
+    pub(super) fn reconsider(&mut self, now: Instant) {
+        if self.busy() || !matches!(self.effort, Effort::Dialling | Effort::Waiting) {
+            return;
+        }
+        self.abandon_dial();
+        self.deadlines.set(Timer::ConnectRetry, None);
+        self.attempts = 0;
+        if !self.has_dialled() {
+            self.wait_or_dial(now);
+        }
+    }
+
     pub(super) fn path_dead(&mut self, now: Instant, reason: String) {
         if self.effort == Effort::Stopped {
             return;

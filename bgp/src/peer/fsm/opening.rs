@@ -69,10 +69,12 @@ impl Fsm {
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
+        let agreed = Arc::new(agreed);
         connection.state = OpenConfirm;
-        connection.agreed = Some(Arc::new(agreed));
+        connection.agreed = Some(Arc::clone(&agreed));
         let hold_at = (!hold.is_zero()).then(|| now + hold);
         connection.deadlines.set(Timer::Hold, hold_at);
+        self.actions.push(Action::Agreed(id, agreed));
         self.actions.push(Action::Send(id, Message::Keepalive));
         self.schedule_keepalive(now, id);
         self.restart_send_hold(now, id);

@@ -1,0 +1,294 @@
+//! What a peer's task tells: status, flight recorder, events, and hints for whoever has to find out what is wrong.
+
+use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
+
+use tokio::sync::broadcast;
+
+use super::{
+    super::{
+        fsm::{ConnectionId, Fsm},
+        hints::{self, Counters},
+        negotiate::Negotiated,
+        recorder::{Recorder, Way},
+    },
+    link::Read,
+};
+use crate::{
+    config::{PeerAsn, PeerConfig},
+    prefix::Family,
+    speaker,
+    status::{MessageCounts, PeerStatus, SessionState, SessionStatus},
+    wire::{Message, Notification, Update},
+};
+
+/// All a peer's task knows; the Rib knows the counts of routes.
+#[derive(Debug)]
+pub(crate) struct PeerReport {
+    /// Without what the Rib counts.
+    pub(crate) status: PeerStatus,
+}
+
+/// Keeps what is told.
+pub(super) struct Reporter {
+    name: Arc<str>,
+    events: broadcast::Sender<speaker::Event>,
+    recorder: Recorder,
+    state: SessionState,
+    since: SystemTime,
+    asn: Option<u32>,
+    established: u64,
+    messages: MessageCounts,
+    last_error: Option<String>,
+    hint: Option<String>,
+    before_dial: Counters,
+}
+
+impl Reporter {
+    pub(super) fn new(
+        name: Arc<str>,
+        config: &PeerConfig,
+        events: broadcast::Sender<speaker::Event>,
+    ) -> Self {
+        Self {
+            name,
+            events,
+            recorder: Recorder::default(),
+            state: SessionState::Idle,
+            since: SystemTime::now(),
+            asn: configured_asn(config),
+            established: 0,
+            messages: MessageCounts::default(),
+            last_error: None,
+            hint: None,
+            before_dial: Counters::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn reconfigured(&mut self, config: &PeerConfig) {
+        self.asn = configured_asn(config);
+    }
+
+    /// The configuration keeps the peer down.
+    pub(super) fn held_down(&mut self, reason: String) {
+        self.note(Way::State, reason.clone(), 1);
+        self.last_error = Some(reason);
+        self.hint = None;
+    }
+
+    /// … and no longer does.
+    pub(super) fn released(&mut self) {
+        self.last_error = None;
+    }
+
+    /// Messages came.
+    pub(super) fn received(&mut self, read: &Read) {
+        self.messages.messages_in = self.messages.messages_in.saturating_add(read.messages);
+        self.messages.updates_in = self.messages.updates_in.saturating_add(read.updates);
+        for event in &read.events {
+            use super::super::fsm::Event;
+            match event {
+                Event::Received(_, message) => self.note(Way::In, in_words(message), 1),
+                Event::Updates(_, updates) => {
+                    let count = u64::try_from(updates.len()).unwrap_or(u64::MAX);
+                    self.note(Way::In, "UPDATE", count);
+                    self.faults(updates);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Faults that were survived are counted; each kind is told once in a row.
+    fn faults(&mut self, updates: &[Update]) {
+        for update in updates.iter().filter(|update| !update.faults.is_empty()) {
+            self.messages.faulty = self.messages.faulty.saturating_add(1);
+            for fault in &update.faults {
+                let what = format!("{:?}: {}", fault.treatment, fault.reason);
+                if self.hint.as_ref() != Some(&what) {
+                    tracing::warn!(peer = %self.name, fault = %what, "malformed UPDATE survived");
+                    self.problem(format!("malformed UPDATE survived (RFC 7606): {what}"));
+                    self.note(Way::In, format!("faulty UPDATE: {what}"), 1);
+                    self.hint = Some(what);
+                }
+            }
+        }
+    }
+
+    /// A message of the session itself is on its way.
+    pub(super) fn sent(&mut self, message: &Message) {
+        self.messages.messages_out = self.messages.messages_out.saturating_add(1);
+        self.note(Way::Out, in_words(message), 1);
+    }
+
+    /// The last message on a connection.
+    pub(super) fn said(&mut self, notification: &Notification) {
+        self.messages.messages_out = self.messages.messages_out.saturating_add(1);
+        self.note(Way::Out, format!("NOTIFICATION {notification}"), 1);
+    }
+
+    /// A dial begins.
+    pub(super) fn dialling(&mut self, config: &PeerConfig) {
+        self.before_dial = Counters::where_it_matters(config);
+    }
+
+    /// Why a dial failed, in words.
+    pub(super) fn dial_failed(&mut self, error: &io::Error, config: &PeerConfig) -> String {
+        let (reason, hint) = hints::dial_failed(error, config);
+        self.hint = hint;
+        reason
+    }
+
+    /// Something failed.
+    pub(super) fn failed(&mut self, reason: String, config: &PeerConfig) {
+        if let Some(hint) = hints::failed(&reason, config, &self.before_dial) {
+            self.hint = Some(hint);
+        }
+        if self.last_error.as_ref() == Some(&reason) {
+            tracing::debug!(peer = %self.name, %reason, "failed again");
+            return;
+        }
+        tracing::warn!(peer = %self.name, %reason, hint = self.hint.as_deref(), "failed");
+        let text = match &self.hint {
+            Some(hint) => format!("{reason}; {hint}"),
+            None => reason.clone(),
+        };
+        self.problem(text);
+        self.note(Way::State, reason.clone(), 1);
+        self.last_error = Some(reason);
+    }
+
+    /// The peer is in another state.
+    pub(super) fn state(
+        &mut self,
+        to: SessionState,
+        reason: String,
+        session: Option<(ConnectionId, &Arc<Negotiated>)>,
+    ) {
+        let from = std::mem::replace(&mut self.state, to);
+        self.since = SystemTime::now();
+        self.note(Way::State, format!("{from:?} → {to:?}: {reason}"), 1);
+        if let Some((_, agreed)) = session {
+            self.asn = Some(agreed.asn);
+        }
+        let up = to == SessionState::Established;
+        if up {
+            self.established = self.established.saturating_add(1);
+            self.last_error = None;
+            self.hint = None;
+        }
+        if up || from == SessionState::Established {
+            tracing::info!(peer = %self.name, ?from, ?to, %reason, "state changed");
+            if !up {
+                self.last_error = Some(reason.clone());
+            }
+            let peer = self.name.to_string();
+            drop(
+                self.events
+                    .send(speaker::Event::Session { peer, up, reason }),
+            );
+        } else {
+            tracing::debug!(peer = %self.name, ?from, ?to, %reason, "state changed");
+        }
+    }
+
+    fn note(&mut self, way: Way, what: impl Into<std::borrow::Cow<'static, str>>, times: u64) {
+        self.recorder.add(SystemTime::now(), way, what, times);
+    }
+
+    fn problem(&self, text: String) {
+        let peer = Some(self.name.to_string());
+        drop(self.events.send(speaker::Event::Problem { peer, text }));
+    }
+
+    /// How it is.
+    pub(super) fn report(
+        &self,
+        fsm: &Fsm,
+        addresses: Option<(SocketAddr, SocketAddr)>,
+    ) -> PeerReport {
+        let session = fsm.session().zip(addresses);
+        let config = fsm.config();
+        PeerReport {
+            status: PeerStatus {
+                name: self.name.to_string(),
+                address: config.address,
+                asn: self.asn,
+                local_asn: config.local_asn,
+                kind: session
+                    .as_ref()
+                    .map(|((_, agreed), _)| agreed.kind)
+                    .or_else(|| configured_kind(config)),
+                mesh: config.mesh,
+                state: self.state,
+                since: self.since,
+                established_count: self.established,
+                last_error: self.last_error.clone(),
+                hint: self.hint.clone(),
+                session: session.map(|((_, agreed), (local, remote))| shown(agreed, local, remote)),
+                families: std::collections::BTreeMap::new(),
+                messages: self.messages,
+                recorder: self.recorder.shown(),
+            },
+        }
+    }
+}
+
+fn shown(agreed: &Negotiated, local: SocketAddr, remote: SocketAddr) -> SessionStatus {
+    SessionStatus {
+        router_id: agreed.router_id,
+        local,
+        remote,
+        hold_seconds: agreed.hold.as_secs(),
+        keepalive_seconds: agreed.keepalive.as_secs(),
+        families: agreed.context.families.each().collect::<Vec<Family>>(),
+        capabilities: agreed.capabilities.clone(),
+        software: agreed.software.clone(),
+        host: agreed.host.clone(),
+    }
+}
+
+fn configured_asn(config: &PeerConfig) -> Option<u32> {
+    match config.asn {
+        PeerAsn::Number(asn) => Some(asn),
+        PeerAsn::Internal => Some(config.local_asn),
+        PeerAsn::External | PeerAsn::Any => None,
+    }
+}
+
+fn configured_kind(config: &PeerConfig) -> Option<crate::status::PeerKind> {
+    use crate::status::PeerKind::{External, Internal};
+    match config.asn {
+        PeerAsn::Internal => Some(Internal),
+        PeerAsn::External => Some(External),
+        PeerAsn::Number(asn) if asn == config.local_asn => Some(Internal),
+        PeerAsn::Number(_) => Some(External),
+        PeerAsn::Any => None,
+    }
+}
+
+fn in_words(message: &Message) -> std::borrow::Cow<'static, str> {
+    match message {
+        Message::Keepalive => "KEEPALIVE".into(),
+        Message::Update(_) => "UPDATE".into(),
+        Message::Open(open) => format!(
+            "OPEN AS {} hold {} s ID {}: {}",
+            open.asn,
+            open.hold_time,
+            open.id,
+            open.capabilities
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
+        .into(),
+        Message::Notification(said) => format!("NOTIFICATION {said}").into(),
+        Message::RouteRefresh(refresh) => {
+            format!("ROUTE-REFRESH {:?} {}", refresh.kind, refresh.family).into()
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a changed configuration means for a peer: nothing, another treatment of routes, or a new session.
+
+use crate::{
+    config::{Connect, Password, PeerConfig},
+    peer::driver::Anew,
+};
+
+/// What becomes of a peer whose configuration changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is the same.
+    None,
+    /// It is the same peer; this much has to begin anew.
+    Kept(Anew),
+    /// It is another peer under the same name.
+    Replaced,
+}
+
+/// Compares two configurations of one name.
+pub(super) fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
+    if old == new {
+        return Change::None;
+    }
+    let identity = |peer: &PeerConfig| (peer.address, peer.interface.clone(), peer.local_asn);
+    if identity(old) != identity(new) {
+        return Change::Replaced;
+    }
+    Change::Kept(anew(old, new))
+}
+
+fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
+    let session = |what: &str| Anew::Session(format!("our configuration changed: {what}"));
+    let restart = |peer: &PeerConfig| {
+        // Whether we follow an earlier process changes nothing for a session that is up.
+        peer.graceful_restart.map(|restart| {
+            (
+                restart.restart_time,
+                restart.long_lived,
+                restart.notification,
+            )
+        })
+    };
+    let dialled = |peer: &PeerConfig| {
+        (
+            peer.port,
+            match peer.connect {
+                Connect::Dial => None,
+                Connect::After(wait) => Some(wait),
+                Connect::Passive => Some(std::time::Duration::MAX),
+            },
+            peer.timers.connect_retry,
+            peer.timers.idle_hold_max,
+        )
+    };
+    if old.asn != new.asn {
+        session("peerASN")
+    } else if old.password != new.password && !matches!(new.password, Password::Missing(_)) {
+        session("password")
+    } else if old.families != new.families {
+        session("families")
+    } else if old.source != new.source {
+        session("source address")
+    } else if old.ttl != new.ttl {
+        session("TTL")
+    } else if (old.timers.hold, old.timers.keepalive) != (new.timers.hold, new.timers.keepalive) {
+        session("hold or keepalive time")
+    } else if old.extended_next_hop != new.extended_next_hop {
+        session("extended next hop")
+    } else if (old.add_path.receive, old.add_path.send_max > 0)
+        != (new.add_path.receive, new.add_path.send_max > 0)
+    {
+        session("add-path")
+    } else if restart(old) != restart(new) {
+        session("graceful restart")
+    } else if dialled(old) != dialled(new) {
+        Anew::Attempts
+    } else {
+        Anew::Nothing
+    }
+}

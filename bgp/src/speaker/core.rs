@@ -1,0 +1,561 @@
+//! The task behind the front door: it knows all peers and listeners, and goes from one configuration to the next.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpStream,
+    sync::{broadcast, mpsc, oneshot},
+    task::{Id, JoinError, JoinSet},
+};
+
+use super::{
+    Event, Stop,
+    changes::{Change, change},
+    status::Inquiry,
+};
+use crate::{
+    config::{Connect, Password, PeerConfig, RangeConfig, SpeakerConfig},
+    listener::{Keys, Listener, Notice},
+    peer::{
+        deadlines::doubled,
+        driver::{self, Anew, Driver, Stay},
+        socket_options::interface_name,
+        sockets,
+    },
+    prefix::Prefix,
+    rib::task::{Ending, PeerChange, PeerId, PeerMessage, RibHandle, Settings},
+    status::SpeakerStatus,
+    wire::{Cease, Notification},
+};
+
+/// What the front door asks for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Apply(Box<SpeakerConfig>, oneshot::Sender<()>),
+    Status(oneshot::Sender<SpeakerStatus>),
+    Refresh(String, oneshot::Sender<bool>),
+    Lost(Arc<str>, Arc<[IpAddr]>),
+    Stop(Stop, oneshot::Sender<()>),
+}
+
+/// The longest wait for peers to take our last words.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Connections and news of listeners that may wait.
+const NOTICES: usize = 256;
+
+pub(super) struct Core {
+    config: SpeakerConfig,
+    rib: RibHandle,
+    events: broadcast::Sender<Event>,
+    peers: BTreeMap<Arc<str>, Peer>,
+    /// Who has an address; several where interfaces or source addresses tell them apart.
+    by_address: HashMap<IpAddr, Vec<Arc<str>>>,
+    tasks: JoinSet<()>,
+    running: HashMap<Id, (Arc<str>, PeerId)>,
+    last_id: u32,
+    listeners: BTreeMap<SocketAddr, Listener>,
+    listening: BTreeMap<SocketAddr, Result<(), String>>,
+    notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
+}
+
+/// A peer that runs.
+struct Peer {
+    id: PeerId,
+    config: Arc<PeerConfig>,
+    commands: mpsc::UnboundedSender<driver::Command>,
+    /// The range it came from.
+    range: Option<String>,
+    panics: u32,
+}
+
+impl Core {
+    pub(super) fn new(
+        config: SpeakerConfig,
+        rib: RibHandle,
+        events: broadcast::Sender<Event>,
+    ) -> Self {
+        Self {
+            config,
+            rib,
+            events,
+            peers: BTreeMap::new(),
+            by_address: HashMap::new(),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            last_id: 0,
+            listeners: BTreeMap::new(),
+            listening: BTreeMap::new(),
+            notices: mpsc::channel(NOTICES),
+        }
+    }
+
+    /// Runs until told to stop, or until the front door is dropped: then all sessions close without a word.
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        self.go_over(self.config.clone()).await;
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None => return,
+                    Some(Command::Stop(how, reply)) => {
+                        self.stop(how).await;
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(command) => self.obey(command).await,
+                },
+                Some(notice) = self.notices.1.recv() => self.noticed(notice).await,
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await,
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Apply(config, reply) => {
+                self.go_over(*config).await;
+                let _ = reply.send(());
+            }
+            Command::Status(reply) => self.inquire(reply),
+            Command::Refresh(name, reply) => {
+                let known = match self.peers.get(&*name) {
+                    Some(peer) => self.rib.ask_refresh(peer.id).await.is_ok(),
+                    None => false,
+                };
+                let _ = reply.send(known);
+            }
+            Command::Lost(interface, addresses) => {
+                for peer in self.peers.values() {
+                    let (interface, addresses) = (Arc::clone(&interface), Arc::clone(&addresses));
+                    peer.tell(driver::Command::Lost(interface, addresses));
+                }
+            }
+            Command::Stop(..) => {} // run has seen to it
+        }
+    }
+
+    fn inquire(&self, reply: oneshot::Sender<SpeakerStatus>) {
+        let mut inquiry = Inquiry::new(&self.config, &self.listening, Vec::new());
+        for peer in self.peers.values() {
+            let (answer, report) = oneshot::channel();
+            peer.tell(driver::Command::Report(answer));
+            inquiry.peers.push((peer.id, report));
+        }
+        let rib = self.rib.clone();
+        drop(tokio::spawn(async move {
+            drop(reply.send(inquiry.answered(rib).await));
+        }));
+    }
+
+    /// From what runs to what `config` says. The Rib learns all changes in one message, before any session changes.
+    async fn go_over(&mut self, config: SpeakerConfig) {
+        let new_id = config.router_id != self.config.router_id;
+        let mut steps = Steps::default();
+        for (name, peer) in &self.peers {
+            let wanted = match &peer.range {
+                None => config.peers.get(&**name).cloned(),
+                Some(range) => config
+                    .ranges
+                    .get(range)
+                    .filter(|range| range.range.contains(&Prefix::host(peer.config.address)))
+                    .map(|range| member(range, peer.config.address, &peer.config)),
+            };
+            let Some(wanted) = wanted else {
+                steps.remove.push(Arc::clone(name));
+                continue;
+            };
+            match change(&peer.config, &wanted) {
+                Change::None if !new_id => {}
+                Change::None => steps.change.push((Arc::clone(name), wanted, renamed())),
+                Change::Kept(_) if new_id => {
+                    steps.change.push((Arc::clone(name), wanted, renamed()));
+                }
+                Change::Kept(anew) => steps.change.push((Arc::clone(name), wanted, anew)),
+                Change::Replaced if peer.range.is_some() => steps.remove.push(Arc::clone(name)),
+                Change::Replaced => {
+                    steps.remove.push(Arc::clone(name));
+                    steps.add.push((Arc::clone(name), wanted));
+                }
+            }
+        }
+        for (name, wanted) in &config.peers {
+            if self
+                .peers
+                .get(&**name)
+                .is_none_or(|peer| peer.range.is_some())
+            {
+                steps.add.push((name.as_str().into(), wanted.clone()));
+            }
+        }
+        self.config = config;
+        self.listen();
+        self.take(steps).await;
+    }
+
+    async fn take(&mut self, steps: Steps) {
+        let mut changes = Vec::new();
+        for name in &steps.remove {
+            if let Some(peer) = self.peers.remove(name) {
+                peer.tell(driver::Command::Stop(
+                    Notification::cease(Cease::PeerDeconfigured),
+                    "no longer configured".into(),
+                ));
+                changes.push(PeerChange::Remove(peer.id));
+            }
+        }
+        let mut anew = Vec::new();
+        for (name, config, how) in steps.change {
+            if let Some(peer) = self.peers.get_mut(&name) {
+                let config = Arc::new(config);
+                peer.config = Arc::clone(&config);
+                changes.push(peer.set(&name));
+                anew.push((name, how));
+            }
+        }
+        let mut drivers = Vec::new();
+        for (name, config) in steps.add {
+            drivers.push(self.add(&name, Arc::new(config), None));
+            changes.extend(self.peers.get(&name).map(|peer| peer.set(&name)));
+        }
+        self.index();
+        let settings = Settings::from(&self.config);
+        if self.rib.configure(settings, changes).await.is_err() {
+            tracing::error!("the Rib has ended");
+        }
+        for (name, anew) in anew {
+            if let Some(peer) = self.peers.get(&name) {
+                peer.tell(driver::Command::Reconfigure {
+                    config: Arc::clone(&peer.config),
+                    router_id: self.config.router_id,
+                    anew,
+                });
+            }
+        }
+        for (name, driver) in drivers {
+            self.spawn(name, driver, Duration::ZERO);
+        }
+    }
+
+    /// Makes a peer known; its task starts once the Rib knows it too.
+    fn add(
+        &mut self,
+        name: &Arc<str>,
+        config: Arc<PeerConfig>,
+        range: Option<String>,
+    ) -> (Arc<str>, Driver) {
+        self.last_id = self.last_id.wrapping_add(1);
+        let id = PeerId(self.last_id);
+        let (commands, orders) = mpsc::unbounded_channel();
+        let peer = Peer {
+            id,
+            config,
+            commands,
+            range,
+            panics: 0,
+        };
+        let driver = self.driver(name, &peer, orders);
+        self.peers.insert(Arc::clone(name), peer);
+        (Arc::clone(name), driver)
+    }
+
+    fn driver(
+        &self,
+        name: &Arc<str>,
+        peer: &Peer,
+        commands: mpsc::UnboundedReceiver<driver::Command>,
+    ) -> Driver {
+        Driver {
+            id: peer.id,
+            name: Arc::clone(name),
+            config: Arc::clone(&peer.config),
+            router_id: self.config.router_id,
+            rib: self.rib.sender(),
+            events: self.events.clone(),
+            complete: self.rib.complete(),
+            commands,
+            stay: match peer.range {
+                None => Stay::Configured,
+                Some(_) => Stay::Connected,
+            },
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a task that failed is started again after a while"
+    )]
+    fn spawn(&mut self, name: Arc<str>, driver: Driver, after: Duration) {
+        let id = driver.id;
+        let task = self.tasks.spawn(async move {
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
+            driver.run().await;
+        });
+        self.running.insert(task.id(), (name, id));
+    }
+
+    fn index(&mut self) {
+        self.by_address.clear();
+        for (name, peer) in &self.peers {
+            let names = self.by_address.entry(peer.config.address).or_default();
+            names.push(Arc::clone(name));
+        }
+    }
+
+    /// Listeners and their keys as the configuration says.
+    fn listen(&mut self) {
+        let wanted = &self.config.listen;
+        self.listeners.retain(|address, _| wanted.contains(address));
+        self.listening.retain(|address, _| wanted.contains(address));
+        let keys = self.keys();
+        for address in wanted {
+            match self.listeners.get(address) {
+                Some(listener) => listener.set_keys(Arc::clone(&keys)),
+                None => {
+                    let notices = self.notices.0.clone();
+                    let listener = Listener::start(*address, Arc::clone(&keys), notices);
+                    self.listeners.insert(*address, listener);
+                }
+            }
+        }
+    }
+
+    fn keys(&self) -> Keys {
+        let of_peers = self
+            .config
+            .peers
+            .values()
+            .map(|peer| (Prefix::host(peer.address), &peer.password));
+        let of_ranges = self
+            .config
+            .ranges
+            .values()
+            .map(|range| (range.range, &range.peer.password));
+        let keyed = of_ranges
+            .chain(of_peers)
+            .filter_map(|(whose, password)| match password {
+                Password::Key(key) => Some((whose, key.clone())),
+                Password::None | Password::Missing(_) => None,
+            });
+        Arc::new(keyed.collect())
+    }
+
+    async fn noticed(&mut self, notice: Notice) {
+        match notice {
+            Notice::Accepted(stream, remote) => self.accepted(stream, remote).await,
+            Notice::State(address, state) => {
+                let news = self.listening.get(&address) != Some(&state);
+                match &state {
+                    Ok(()) if news => tracing::info!(%address, "listening"),
+                    Err(text) if news => {
+                        tracing::warn!(%address, problem = %text, "not listening");
+                        let (peer, text) = (None, text.clone());
+                        drop(self.events.send(Event::Problem { peer, text }));
+                    }
+                    _ => {}
+                }
+                if self.listeners.contains_key(&address) {
+                    self.listening.insert(address, state);
+                }
+            }
+        }
+    }
+
+    /// Who dialled in is a peer, comes from a range, or is a stranger and is refused at once.
+    async fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
+        let Some(name) = self.who(&stream, remote) else {
+            return self.accepted_from_range(stream, remote).await;
+        };
+        let Some(peer) = self.peers.get(&name) else {
+            return;
+        };
+        let command = driver::Command::Accepted(stream, remote);
+        if let Err(mpsc::error::SendError(driver::Command::Accepted(stream, remote))) =
+            peer.commands.send(command)
+        {
+            // Its task has just ended, as those from ranges do: it begins anew.
+            if peer.range.is_some() {
+                self.forget(&name).await;
+                self.accepted_from_range(stream, remote).await;
+            }
+        }
+    }
+
+    fn who(&self, stream: &TcpStream, remote: SocketAddr) -> Option<Arc<str>> {
+        let names = self.by_address.get(&remote.ip())?;
+        let local = sockets::canonical(stream.local_addr().ok()?).ip();
+        let link_local =
+            matches!(remote.ip(), IpAddr::V6(address) if address.is_unicast_link_local());
+        let interface = || interface_name(sockets::scope(remote));
+        let fits = |peer: &Peer| {
+            (!link_local || peer.config.interface == interface())
+                && peer.config.source.is_none_or(|source| source == local)
+        };
+        let candidates = || {
+            names
+                .iter()
+                .filter_map(|name| Some((name, self.peers.get(name)?)))
+        };
+        candidates()
+            .find(|(_, peer)| fits(peer))
+            .or_else(|| candidates().find(|_| !link_local))
+            .map(|(name, _)| Arc::clone(name))
+    }
+
+    async fn accepted_from_range(&mut self, stream: TcpStream, remote: SocketAddr) {
+        let host = Prefix::host(remote.ip());
+        let ranges = self.config.ranges.iter();
+        let found = ranges
+            .filter(|(_, range)| range.range.contains(&host))
+            .max_by_key(|(_, range)| range.range.length());
+        let Some((range_name, range)) = found else {
+            return refuse(&stream, remote, "not a neighbor");
+        };
+        let of_range = |peer: &&Peer| peer.range.as_ref() == Some(range_name);
+        if self.peers.values().filter(of_range).count() >= range.limit {
+            let text = format!(
+                "{} was refused: {} peers are connected from the range {}, its limit",
+                remote.ip(),
+                range.limit,
+                range.range
+            );
+            let peer = Some(range_name.clone());
+            drop(self.events.send(Event::Problem { peer, text }));
+            return refuse(&stream, remote, "its range is full");
+        }
+        let mut config = member(range, remote.ip(), &range.peer);
+        config.port = remote.port();
+        if matches!(remote.ip(), IpAddr::V6(address) if address.is_unicast_link_local()) {
+            config.interface = interface_name(sockets::scope(remote));
+        }
+        let (range_name, name) = (range_name.clone(), format!("{range_name}/{}", remote.ip()));
+        let (name, driver) = self.add(&name.into(), Arc::new(config), Some(range_name));
+        self.index();
+        if let Some(peer) = self.peers.get(&name) {
+            let settings = Settings::from(&self.config);
+            if self
+                .rib
+                .configure(settings, vec![peer.set(&name)])
+                .await
+                .is_err()
+            {
+                return;
+            }
+            peer.tell(driver::Command::Accepted(stream, remote));
+        }
+        self.spawn(name, driver, Duration::ZERO);
+    }
+
+    async fn forget(&mut self, name: &Arc<str>) {
+        if let Some(peer) = self.peers.remove(name) {
+            self.index();
+            let settings = Settings::from(&self.config);
+            let removal = vec![PeerChange::Remove(peer.id)];
+            let _ = self.rib.configure(settings, removal).await;
+        }
+    }
+
+    /// A peer's task has ended: as told, because its peer from a range is gone, or by a fault of ours.
+    async fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let task = match &ended {
+            Ok((task, ())) => *task,
+            Err(error) => error.id(),
+        };
+        let Some((name, id)) = self.running.remove(&task) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&name).filter(|peer| peer.id == id) else {
+            return;
+        };
+        if ended.is_ok() {
+            // One that was connected again in between would have a new task.
+            return self.forget(&name).await;
+        }
+        tracing::error!(peer = %name, "its task failed and is started again");
+        let text = "an internal error ended its session; it is started again".to_owned();
+        drop(self.events.send(Event::Problem {
+            peer: Some(name.to_string()),
+            text,
+        }));
+        let (commands, orders) = mpsc::unbounded_channel();
+        peer.commands = commands;
+        let after = doubled(Duration::from_secs(1), peer.panics, Duration::from_secs(60));
+        peer.panics = peer.panics.saturating_add(1);
+        let _ = self.rib.send(id, PeerMessage::Down(Ending::Gone)).await;
+        if let Some(peer) = self.peers.get(&name) {
+            let driver = self.driver(&name, peer, orders);
+            self.spawn(name, driver, after);
+        }
+    }
+
+    async fn stop(&mut self, how: Stop) {
+        self.listeners.clear();
+        for peer in self.peers.values() {
+            peer.tell(match &how {
+                Stop::Restart => driver::Command::Leave,
+                Stop::Shutdown { message } => driver::Command::Stop(
+                    Notification::administrative_shutdown(message),
+                    "we shut down".into(),
+                ),
+            });
+        }
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GOODBYE, all).await.is_err() {
+            tracing::warn!("some peers did not take our last words");
+        }
+    }
+}
+
+impl Peer {
+    fn tell(&self, command: driver::Command) {
+        // A task that has ended is noticed elsewhere.
+        drop(self.commands.send(command));
+    }
+
+    fn set(&self, name: &Arc<str>) -> PeerChange {
+        PeerChange::Set {
+            peer: self.id,
+            name: Arc::clone(name),
+            config: Arc::clone(&self.config),
+        }
+    }
+}
+
+/// From what runs to what is wanted.
+#[derive(Default)]
+struct Steps {
+    remove: Vec<Arc<str>>,
+    change: Vec<(Arc<str>, PeerConfig, Anew)>,
+    add: Vec<(Arc<str>, PeerConfig)>,
+}
+
+fn renamed() -> Anew {
+    Anew::Session("our router ID changed".into())
+}
+
+/// The configuration of a peer from a range; what came from its connection is kept from `before`.
+fn member(range: &RangeConfig, address: IpAddr, before: &PeerConfig) -> PeerConfig {
+    PeerConfig {
+        address,
+        port: before.port,
+        interface: range
+            .peer
+            .interface
+            .clone()
+            .or_else(|| before.interface.clone()),
+        connect: Connect::Passive,
+        ..range.peer.clone()
+    }
+}
+
+/// Strangers cost nothing, not even a socket that lingers.
+fn refuse(stream: &TcpStream, remote: SocketAddr, reason: &str) {
+    tracing::debug!(%remote, reason, "connection refused");
+    let linger = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    drop(linger);
+}
