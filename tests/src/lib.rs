@@ -11,6 +11,7 @@
     reason = "in the lab every error is the failure of the story, told in words"
 )]
 
+pub mod bench;
 pub mod capture;
 pub mod clab;
 pub mod cni;

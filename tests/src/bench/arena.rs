@@ -1,0 +1,159 @@
+//! A throw-away pair of network namespaces: the device in one, all its peers in the other.
+//!
+//! ```text
+//! device namespace                      load namespace (the calling thread)
+//! dut 10.0.0.1/16, fd00:10::a00:1/64 ── load: 10.0.128.0/17, fd00:10::a00:8000/113, all local
+//! ```
+//! They have no name: they go with the thread and the processes in them.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, Write},
+    net::Ipv4Addr,
+    os::fd::AsRawFd,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::message::mapped;
+
+/// The device's address.
+pub const DEVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+/// The address of our speaker `number`.
+#[must_use]
+pub fn speaker(number: u32) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 128 + (number / 250) as u8, 1 + (number % 250) as u8)
+}
+
+/// The two namespaces. The thread that made it stands in the load's.
+#[derive(Debug)]
+pub struct Arena {
+    device: File,
+    load: File,
+    fib: File,
+}
+
+impl Arena {
+    /// Makes both, joined by a veth pair. The calling thread ends up in the load's namespace, for good.
+    ///
+    /// # Errors
+    /// Not root, or `ip` is missing.
+    pub fn new(speakers: u32) -> Result<Self> {
+        let device = enter_new()?;
+        // It says how many prefixes the namespace has in which it is opened, whoever reads it.
+        let fib = File::open("/proc/thread-self/net/fib_triestat")?;
+        let load = enter_new()?;
+        let there = format!("/proc/{}/fd/{}", std::process::id(), device.as_raw_fd());
+        ip(&[
+            "link", "add", "load", "type", "veth", "peer", "name", "dut", "netns", &there,
+        ])?;
+        let arena = Self { device, load, fib };
+        batch(
+            "link set lo up\nlink set load up\naddress add 10.0.255.254/16 dev load\n\
+             route add local 10.0.128.0/17 dev lo\nroute add local fd00:10::a00:8000/113 dev lo\n",
+        )?;
+        let mac = mac_of("load")?;
+        arena.in_device(|| {
+            // Neighbours known for good: address resolution is not what is measured.
+            let mut lines = format!(
+                "link set lo up\nlink set dut up\naddress add {DEVICE}/16 dev dut\n\
+                 address add {}/64 dev dut nodad\n",
+                mapped(DEVICE)
+            );
+            for number in 0..speakers {
+                let address = speaker(number);
+                lines += &format!("neighbour add {address} lladdr {mac} dev dut nud permanent\n");
+                lines += &format!(
+                    "neighbour add {} lladdr {mac} dev dut nud permanent\n",
+                    mapped(address)
+                );
+            }
+            batch(&lines)
+        })?;
+        Ok(arena)
+    }
+
+    /// Does something in the device's namespace.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn in_device<T>(&self, what: impl FnOnce() -> Result<T>) -> Result<T> {
+        setns(&self.device, CloneFlags::CLONE_NEWNET)?;
+        let result = what();
+        setns(&self.load, CloneFlags::CLONE_NEWNET)?;
+        result
+    }
+
+    /// Starts a program in the device's namespace.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(&self, command: &mut Command) -> Result<Child> {
+        self.in_device(|| {
+            command
+                .spawn()
+                .with_context(|| format!("start {:?}", command.get_program()))
+        })
+    }
+
+    /// How many IPv4 prefixes the device's kernel has, its own addresses included. Takes no lock that a writer wants.
+    ///
+    /// # Errors
+    /// The kernel does not say (`CONFIG_IP_FIB_TRIE_STATS`).
+    pub fn kernel_prefixes(&mut self) -> Result<usize> {
+        self.fib.rewind()?;
+        let mut text = String::new();
+        self.fib.read_to_string(&mut text)?;
+        // Main and Local are one trie as long as nobody adds a rule: it is then shown under both names.
+        let main = text.lines().skip_while(|line| *line != "Main:");
+        let count = main
+            .filter_map(|line| line.trim().strip_prefix("Prefixes:"))
+            .next();
+        Ok(count
+            .context("no Prefixes in fib_triestat")?
+            .trim()
+            .parse()?)
+    }
+}
+
+fn enter_new() -> Result<File> {
+    unshare(CloneFlags::CLONE_NEWNET).context("a new network namespace (needs root)")?;
+    Ok(File::open("/proc/thread-self/ns/net")?)
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("ip")
+        .args(arguments)
+        .status()
+        .context("run ip")?;
+    ensure!(status.success(), "ip {arguments:?}: {status}");
+    Ok(())
+}
+
+fn batch(lines: &str) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("run ip")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(lines.as_bytes())?;
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "ip -batch: {status}");
+    Ok(())
+}
+
+fn mac_of(link: &str) -> Result<String> {
+    let output = Command::new("ip")
+        .args(["-brief", "link", "show", link])
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.split_whitespace().nth(2) {
+        Some(mac) => Ok(mac.to_owned()),
+        None => bail!("no MAC address of {link}: {text}"),
+    }
+}

@@ -1,0 +1,141 @@
+//! P12: a peer with 100,000 routes is lost; how long until the sink and the kernel are clean?
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use super::{FIRST_SINK, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
+use crate::bench::{
+    arena::{Arena, speaker},
+    device::Setup,
+    load::Load,
+    message::{Source, announce},
+    now,
+    table::{FIRST_SOURCE, Table},
+    view::{Universe, View},
+};
+
+pub(super) const BY_RESET: Workload = Workload {
+    name: "P12",
+    about: "a peer with 100,000 routes in RIB and kernel is lost by a TCP reset",
+    figures: &[
+        figure(
+            "TCP reset: until the sink is clean",
+            "s",
+            Must::TimesBird(1.0),
+        ),
+        figure(
+            "TCP reset: until the kernel is clean",
+            "s",
+            Must::TimesBird(1.0),
+        ),
+        figure("before: until the sink has all", "s", Must::Tell),
+        figure("before: until the kernel has all", "s", Must::Tell),
+        figure("CPU of all", "s", Must::Tell),
+    ],
+    run: |scene| run(scene, Load::reset),
+};
+
+pub(super) const BY_CEASE: Workload = Workload {
+    name: "P12b",
+    about: "the same by a Cease",
+    figures: &[
+        figure("Cease: until the sink is clean", "s", Must::TimesBird(1.0)),
+        figure(
+            "Cease: until the kernel is clean",
+            "s",
+            Must::TimesBird(1.0),
+        ),
+    ],
+    run: |scene| {
+        let mut figures = run(scene, |load, number| {
+            load.cease(number);
+            Ok(())
+        })?;
+        figures.truncate(2);
+        Ok(figures)
+    },
+};
+
+const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
+    Figure {
+        target: "P12",
+        what,
+        unit,
+        must,
+    }
+}
+
+fn run(scene: &Scene<'_>, lose: fn(&mut Load, usize) -> Result<()>) -> Result<Vec<f64>> {
+    let table = Table::internet(scene.size(100_000), scene.size(18_500));
+    let universe = Universe::new(&table, |_| None);
+    let setup = Setup {
+        peers: vec![peer(0, FIRST_SOURCE), peer(1, FIRST_SINK)],
+        originate: None,
+        kernel: true,
+    };
+    let (mut arena, mut device, mut load) = scene.open(&setup)?;
+    let source = load.add(speaker(0), FIRST_SOURCE, View::new(Arc::clone(&universe)));
+    let sink = load.add(speaker(1), FIRST_SINK, View::new(Arc::clone(&universe)));
+    load.until(LIMIT, |_, session| session.is_up())?;
+    load.quiet(PAUSE, LIMIT)?;
+    let own = arena.kernel_prefixes()?;
+
+    let all = table.prefixes.len();
+    let messages = announce(
+        &table,
+        Source {
+            number: 0,
+            address: speaker(0),
+            winner: |_| None,
+        },
+    );
+    let start = now();
+    load.send(source, messages.into());
+    let (sink_full, kernel_full) = both(&mut load, &mut arena, sink, all, own + all)?;
+    let (sink_full, kernel_full) = (sink_full - start, kernel_full - start);
+    load.quiet(PAUSE, LIMIT)?;
+
+    let start = now();
+    lose(&mut load, source)?;
+    let (sink_clean, kernel_clean) = both(&mut load, &mut arena, sink, 0, own)?;
+    let wrong = load.sessions()[sink].view.wrong;
+    ensure!(wrong == 0, "{wrong} prefixes came wrong");
+    Ok(vec![
+        (sink_clean - start).as_secs_f64(),
+        (kernel_clean - start).as_secs_f64(),
+        sink_full.as_secs_f64(),
+        kernel_full.as_secs_f64(),
+        device.usage()?.cpu.as_secs_f64(),
+    ])
+}
+
+/// Runs until the sink has `routes` and the device's kernel `prefixes`: both moments.
+fn both(
+    load: &mut Load,
+    arena: &mut Arena,
+    sink: usize,
+    routes: usize,
+    prefixes: usize,
+) -> Result<(std::time::Instant, std::time::Instant)> {
+    let deadline = now() + LIMIT;
+    let (mut told, mut kernel) = (None, None);
+    loop {
+        if let (Some(told), Some(kernel)) = (told, kernel) {
+            return Ok((told, kernel));
+        }
+        let there = load.sessions()[sink].view.present;
+        if told.is_none() && there == routes {
+            told = Some(now());
+        }
+        let installed = arena.kernel_prefixes()?;
+        if kernel.is_none() && installed == prefixes {
+            kernel = Some(now());
+        }
+        ensure!(
+            now() < deadline,
+            "the sink has {there} of {routes}, the kernel {installed} of {prefixes}"
+        );
+        load.go_on(Duration::from_millis(4))?;
+    }
+}
