@@ -17,6 +17,7 @@ use super::{
     task::{PeerId, Refreshing},
 };
 use crate::{
+    config::GracefulRestartConfig,
     prefix::{Families, Family},
     wire::{Context, Message, RouteRefresh, refresh::RefreshKind, update},
 };
@@ -358,7 +359,9 @@ fn finish(id: PeerId, view: &mut View<'_>) -> Unfinished {
     if !live.end_of_rib_due.contains(family) {
         return left;
     }
-    if !view.complete {
+    // Only who has restarted waits for the others first: else two that start together would wait for each other.
+    let restarted = |restart: GracefulRestartConfig| restart.restarted;
+    if !view.complete && peer.config.graceful_restart.is_some_and(restarted) {
         return left | Unfinished::END_OF_RIB;
     }
     live.end_of_rib_due -= family;
