@@ -126,19 +126,30 @@ impl Prefix {
     /// The prefix of `length` bits that holds `address`; `None` where `length` exceeds the family's bits.
     #[must_use]
     pub fn new(address: IpAddr, length: u8) -> Option<Self> {
-        IpNetwork::new(address, length).ok().map(Self::from)
+        match address {
+            IpAddr::V4(address) => Self::v4(address, length),
+            IpAddr::V6(address) => Self::v6(address, length),
+        }
     }
 
     /// The IPv4 prefix of `length` (0–32) bits that holds `address`.
     #[must_use]
+    #[inline]
     pub fn v4(address: Ipv4Addr, length: u8) -> Option<Self> {
-        Self::new(address.into(), length)
+        let host_bits = 32_u8.checked_sub(length)?;
+        let mask = u32::MAX.checked_shl(host_bits.into()).unwrap_or(0);
+        let network = Ipv4Network::new((address.to_bits() & mask).into(), length).ok()?;
+        Some(Self(IpNetwork::V4(network)))
     }
 
     /// The IPv6 prefix of `length` (0–128) bits that holds `address`.
     #[must_use]
+    #[inline]
     pub fn v6(address: Ipv6Addr, length: u8) -> Option<Self> {
-        Self::new(address.into(), length)
+        let host_bits = 128_u8.checked_sub(length)?;
+        let mask = u128::MAX.checked_shl(host_bits.into()).unwrap_or(0);
+        let network = Ipv6Network::new((address.to_bits() & mask).into(), length).ok()?;
+        Some(Self(IpNetwork::V6(network)))
     }
 
     /// The prefix that holds just this address.
@@ -192,16 +203,8 @@ impl Prefix {
 impl From<IpNetwork> for Prefix {
     /// Host bits are cleared.
     fn from(network: IpNetwork) -> Self {
-        match network {
-            IpNetwork::V4(network) => Ipv4Network::new(network.network(), network.prefix())
-                .map_or(Self(IpNetwork::V4(network)), |masked| {
-                    Self(IpNetwork::V4(masked))
-                }),
-            IpNetwork::V6(network) => Ipv6Network::new(network.network(), network.prefix())
-                .map_or(Self(IpNetwork::V6(network)), |masked| {
-                    Self(IpNetwork::V6(masked))
-                }),
-        }
+        // A network has no length that its address cannot have.
+        Self::new(network.ip(), network.prefix()).unwrap_or(Self(network))
     }
 }
 
