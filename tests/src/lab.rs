@@ -54,6 +54,23 @@ impl Lab {
     /// As [`Lab::story`]; `change` may edit the copy of the topology's files (its folder is given) before anything starts.
     pub fn story_with(name: &str, change: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../topologies");
+        Self::written(name, |files| {
+            let clab = format!("{name}.clab.yml");
+            std::fs::copy(source.join(&clab), files.join(&clab))
+                .with_context(|| format!("topology {name}"))?;
+            shell::run(
+                std::process::Command::new("cp")
+                    .arg("-r")
+                    .arg(source.join(name))
+                    .arg(files),
+            )?;
+            change(files)
+        })
+    }
+
+    /// Brings up a lab under a name of its own from files that `write` makes in the folder it is given: `NAME.clab.yml`, and
+    /// what that one binds.
+    pub fn written(name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let prefix = format!(
             "rl{}x{}-",
             std::process::id(),
@@ -62,17 +79,8 @@ impl Lab {
         sweep()?;
         let files = state::folder(&format!("{prefix}{name}")).join("files");
         std::fs::create_dir_all(&files)?;
-        let clab = format!("{name}.clab.yml");
-        std::fs::copy(source.join(&clab), files.join(&clab))
-            .with_context(|| format!("topology {name}"))?;
-        shell::run(
-            std::process::Command::new("cp")
-                .arg("-r")
-                .arg(source.join(name))
-                .arg(&files),
-        )?;
-        change(&files)?;
-        let topology = Topology::read(&files.join(clab))?;
+        write(&files)?;
+        let topology = Topology::read(&files.join(format!("{name}.clab.yml")))?;
         Self::up(
             topology,
             Options {

@@ -12,6 +12,7 @@
 )]
 
 pub mod bench;
+pub mod byhand;
 pub mod capture;
 pub mod clab;
 pub mod cni;
@@ -23,6 +24,7 @@ pub mod manifest;
 pub mod ping;
 pub mod program;
 pub mod router;
+pub mod segment;
 pub mod shell;
 pub mod speaker;
 pub mod story;

@@ -30,13 +30,21 @@ pub fn story(topology: &str, tell: impl FnOnce(&Lab) -> Result<()>) {
 ///
 /// # Panics
 /// If the story fails.
-#[expect(clippy::panic, reason = "that is how a test fails")]
 pub fn story_with(
     topology: &str,
     change: impl FnOnce(&Path) -> Result<()>,
     tell: impl FnOnce(&Lab) -> Result<()>,
 ) {
-    match Lab::story_with(topology, change) {
+    tell_in(Lab::story_with(topology, change), tell);
+}
+
+/// Lets `tell` run in a lab that is up, and takes it down.
+///
+/// # Panics
+/// If the lab did not come up or the story fails.
+#[expect(clippy::panic, reason = "that is how a test fails")]
+pub fn tell_in(lab: Result<Lab>, tell: impl FnOnce(&Lab) -> Result<()>) {
+    match lab {
         Ok(lab) => {
             if let Err(error) = tell(&lab) {
                 autopsy(&lab);
