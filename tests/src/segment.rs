@@ -214,7 +214,7 @@ mod tests {
             .routelet(1)
             .frr("frr", 254, "")
             .bird("bird", 253, "")
-            .host("host", 100)
+            .host("stranger", 100)
             .write(&folder)
             .expect("files");
         let topology = Topology::read(&folder.join("drawn.clab.yml"));
@@ -222,6 +222,6 @@ mod tests {
         let topology = topology.expect("a topology");
         assert_eq!(topology.nodes.len(), 5);
         assert_eq!(topology.links.len(), 4);
-        assert_eq!(topology.node("host").expect("host").exec.len(), 3);
+        assert_eq!(topology.node("stranger").expect("node").exec.len(), 3);
     }
 }

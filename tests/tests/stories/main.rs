@@ -4,6 +4,7 @@ mod a_fault_stays_where_it_is;
 mod a_stuck_peer_costs_nobody_else;
 mod configuration_changes_live;
 mod foreign_routes_are_safe;
+mod malformed_messages;
 mod many_routes;
 mod restart_keeps_routes;
 mod routes_leave_with_their_node;
