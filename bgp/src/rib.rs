@@ -74,6 +74,7 @@ struct Side {
     /// Prefixes to be decided.
     changed: Vec<Number>,
     groups: BTreeMap<u32, Group>,
+    next_group: u32,
     /// The group of each peer with a session of this family.
     placed: HashMap<PeerId, u32>,
     install: Installing,
@@ -116,6 +117,7 @@ impl Side {
             table: Table::new(family),
             changed: Vec::new(),
             groups: BTreeMap::new(),
+            next_group: 0,
             placed: HashMap::new(),
             install: Installing::new(installs),
         }
@@ -134,10 +136,8 @@ impl Side {
         if let Some((number, _)) = known {
             return *number;
         }
-        let number = self
-            .groups
-            .last_key_value()
-            .map_or(0, |(last, _)| last.wrapping_add(1));
+        let number = self.next_group;
+        self.next_group = self.next_group.wrapping_add(1);
         self.groups.insert(number, Group::new(treatment.clone()));
         number
     }

@@ -12,7 +12,7 @@ use super::{
     table::{Number, Table},
     task::{Hop, Install},
 };
-use crate::wire::{Attributes, ExtendedCommunity, NextHop};
+use crate::wire::{Attributes, NextHop};
 
 /// Adj-RIB-Out towards the kernel, of one family.
 #[derive(Debug, Default)]
@@ -160,14 +160,9 @@ fn weights<'a>(routes: impl Iterator<Item = &'a Attributes>) -> SmallVec<[u16; 4
     known.into_iter().map(weight).collect()
 }
 
-/// The link bandwidth community: octets a second as a positive number (draft-ietf-idr-link-bandwidth §2).
 fn bandwidth(attributes: &Attributes) -> Option<f32> {
     attributes
         .extended_communities
         .iter()
-        .find_map(|ExtendedCommunity(octets)| match octets {
-            [0x00 | 0x40, 0x04, _, _, value @ ..] => Some(f32::from_be_bytes(*value)),
-            _ => None,
-        })
-        .filter(|bandwidth| bandwidth.is_finite() && *bandwidth > 0.0)
+        .find_map(|community| community.link_bandwidth())
 }

@@ -1,0 +1,381 @@
+//! Whatever happened, in whatever order, and however slowly peers read: in the end each knows what it would know had
+//! everything been so from the beginning.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bgp::{
+    config::{CommunityValue, Match, Policy, PrefixRange, Rule, Set, Source, Verdict},
+    prefix::{Families, Family, Prefix},
+    rib::task::{Ending, PeerChange},
+    status::PeerKind,
+    wire::{Attributes, Community, Nlri, Update, refresh::RefreshKind},
+};
+use proptest::prelude::*;
+
+use crate::world::{World, attributes, origination, prefix, settings};
+
+const PEERS: u32 = 6;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Up(u32),
+    Gone(u32),
+    Restart(u32, bool),
+    Announce(u32, usize, u8),
+    Withdraw(u32, usize),
+    EndOfRib(u32),
+    Read(u32, usize),
+    Flush,
+    Wait(u64),
+    Ask(u32, bool),
+    Begin(u32),
+    End(u32),
+    Export(u32, u8),
+    Import(u32, u8),
+    Client(u32, bool),
+    Remove(u32),
+    Originate(usize, Option<u8>),
+    Drain(bool),
+    Install,
+    Block(u32, bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let peer = 1..=PEERS;
+    prop_oneof![
+        4 => peer.clone().prop_map(Step::Up),
+        1 => peer.clone().prop_map(Step::Gone),
+        1 => (peer.clone(), any::<bool>()).prop_map(|(peer, yields)| Step::Restart(peer, yields)),
+        20 => (peer.clone(), 0..PREFIXES.len(), any::<u8>()).prop_map(|(peer, which, how)| Step::Announce(peer, which, how)),
+        10 => (peer.clone(), 0..PREFIXES.len()).prop_map(|(peer, which)| Step::Withdraw(peer, which)),
+        1 => peer.clone().prop_map(Step::EndOfRib),
+        8 => (peer.clone(), 0..5_usize).prop_map(|(peer, most)| Step::Read(peer, most)),
+        8 => Just(Step::Flush),
+        2 => (0..3000_u64).prop_map(Step::Wait),
+        1 => (peer.clone(), any::<bool>()).prop_map(|(peer, v6)| Step::Ask(peer, v6)),
+        1 => peer.clone().prop_map(Step::Begin),
+        1 => peer.clone().prop_map(Step::End),
+        2 => (peer.clone(), any::<u8>()).prop_map(|(peer, how)| Step::Export(peer, how)),
+        1 => (peer.clone(), any::<u8>()).prop_map(|(peer, how)| Step::Import(peer, how)),
+        1 => (peer.clone(), any::<bool>()).prop_map(|(peer, client)| Step::Client(peer, client)),
+        1 => peer.prop_map(Step::Remove),
+        2 => (0..PREFIXES.len(), any::<Option<u8>>()).prop_map(|(which, how)| Step::Originate(which, how)),
+        1 => any::<bool>().prop_map(Step::Drain),
+        2 => Just(Step::Install),
+        5 => (1..=PEERS, any::<bool>()).prop_map(|(peer, blocked)| Step::Block(peer, blocked)),
+    ]
+}
+
+const PREFIXES: [&str; 12] = [
+    "10.1.0.0/16",
+    "10.2.0.0/16",
+    "10.2.1.0/24",
+    "10.3.0.0/24",
+    "10.4.0.0/24",
+    "10.5.0.0/24",
+    "192.0.2.0/24",
+    "0.0.0.0/0",
+    "fd01::/64",
+    "fd02::/64",
+    "fd03::/64",
+    "2001:db8::/32",
+];
+
+fn kind(peer: u32) -> PeerKind {
+    if peer <= PEERS / 2 {
+        PeerKind::External
+    } else {
+        PeerKind::Internal
+    }
+}
+
+fn route(peer: u32, prefix: Prefix, how: u8) -> Attributes {
+    let mut route = attributes(peer, kind(peer), u32::from(how & 3));
+    if prefix.family() == Family::IPv6 {
+        let address: std::net::Ipv6Addr = format!("fd00::{peer}").parse().expect("an address");
+        route.next_hop = Some(std::net::IpAddr::V6(address).into());
+    }
+    route.med = (how & 4 != 0).then_some(u32::from(how >> 6));
+    if how & 8 != 0 && kind(peer) == PeerKind::Internal {
+        route.local_pref = Some(200);
+    }
+    if how & 48 == 48 {
+        route.communities = Box::new([Community::NO_EXPORT]);
+    }
+    if how & 48 == 32 {
+        route.communities = Box::new([Community(7)]);
+    }
+    route
+}
+
+fn policy(how: u8) -> Option<Arc<Policy>> {
+    let rules = match how % 4 {
+        0 => return None,
+        1 => Vec::new(),
+        2 => vec![Rule {
+            matches: Match {
+                prefixes: vec![PrefixRange {
+                    prefix: prefix("10.0.0.0/8"),
+                    min_length: 8,
+                    max_length: 16,
+                }],
+                ..Match::default()
+            },
+            set: Set {
+                med: Some(u32::from(how >> 4)),
+                ..Set::default()
+            },
+            verdict: Some(Verdict::Accept),
+        }],
+        _ => vec![Rule {
+            matches: Match {
+                communities: vec![CommunityValue::Standard(Community(7))],
+                ..Match::default()
+            },
+            set: Set {
+                add_communities: vec![CommunityValue::Standard(Community(u32::from(how >> 4)))],
+                ..Set::default()
+            },
+            verdict: Some(Verdict::Accept),
+        }],
+    };
+    let default = if how & 4 == 0 || rules.is_empty() {
+        Verdict::Accept
+    } else {
+        Verdict::Reject
+    };
+    Some(Arc::new(Policy {
+        name: "random".into(),
+        rules,
+        default,
+    }))
+}
+
+/// What is so in the end.
+#[derive(Default)]
+struct Known {
+    routes: BTreeMap<u32, BTreeMap<Nlri, Attributes>>,
+}
+
+fn play(world: &mut World, known: &mut Known, step: &Step) {
+    match *step {
+        Step::Up(peer) => {
+            if !world.peers.contains_key(&peer) {
+                world.add(peer, kind(peer), |_| {});
+            }
+            if !world.peer(peer).is_up() {
+                let preserved = if peer % 2 == 0 {
+                    Families::all()
+                } else {
+                    Families::IPV4
+                };
+                world.up_with(peer, |session| session.preserved = preserved);
+            }
+        }
+        Step::Gone(peer) => {
+            if is_up(world, peer) {
+                world.down(peer, Ending::Gone);
+                known.routes.remove(&peer);
+            }
+        }
+        Step::Restart(peer, yields) => {
+            if is_up(world, peer) {
+                world.down(
+                    peer,
+                    Ending::Restarting {
+                        families: Families::all(),
+                        restart_time: Duration::from_secs(120),
+                        yields,
+                    },
+                );
+                known.routes.remove(&peer);
+            }
+        }
+        Step::Announce(peer, which, how) => {
+            if is_up(world, peer) {
+                let prefix = prefix(PREFIXES[which]);
+                let route = route(peer, prefix, how);
+                let nlri = Nlri {
+                    prefix,
+                    path_id: u32::from(how == 255),
+                };
+                world.announce_with(peer, route.clone(), vec![nlri]);
+                known.routes.entry(peer).or_default().insert(nlri, route);
+            }
+        }
+        Step::Withdraw(peer, which) => {
+            if is_up(world, peer) {
+                let nlri = Nlri::from(prefix(PREFIXES[which]));
+                world.say(
+                    peer,
+                    Update {
+                        withdrawn: vec![nlri],
+                        ..Update::default()
+                    },
+                );
+                if let Some(routes) = known.routes.get_mut(&peer) {
+                    routes.remove(&nlri);
+                }
+            }
+        }
+        Step::EndOfRib(peer) => {
+            if is_up(world, peer) {
+                world.end_of_rib(peer, Family::IPv4);
+                world.end_of_rib(peer, Family::IPv6);
+            }
+        }
+        Step::Read(peer, most) => {
+            if let Some(peer) = world.peers.get_mut(&peer) {
+                peer.read(most);
+            }
+        }
+        Step::Flush => world.flush(),
+        Step::Wait(milliseconds) => world.wait(Duration::from_millis(milliseconds)),
+        Step::Ask(peer, v6) => {
+            if is_up(world, peer) {
+                let family = if v6 { Family::IPv6 } else { Family::IPv4 };
+                world.refresh(peer, family, RefreshKind::Request);
+            }
+        }
+        Step::Begin(peer) => {
+            if is_up(world, peer) {
+                world.refresh(peer, Family::IPv4, RefreshKind::Begin);
+                // It repeats all it has.
+                let routes = known.routes.get(&peer).cloned().unwrap_or_default();
+                for (nlri, route) in routes {
+                    world.announce_with(peer, route, vec![nlri]);
+                }
+            }
+        }
+        Step::End(peer) => {
+            if is_up(world, peer) {
+                let routes = known.routes.get(&peer).cloned().unwrap_or_default();
+                for (nlri, route) in routes {
+                    world.announce_with(peer, route, vec![nlri]);
+                }
+                world.refresh(peer, Family::IPv4, RefreshKind::End);
+            }
+        }
+        Step::Export(peer, how) => {
+            if world.peers.contains_key(&peer) {
+                world.change(peer, |config| config.export = policy(how));
+            }
+        }
+        Step::Import(peer, how) => {
+            if world.peers.contains_key(&peer)
+                && let Some(policy) = policy(how)
+            {
+                world.change(peer, |config| config.import = policy);
+            }
+        }
+        Step::Client(peer, client) => {
+            if world.peers.contains_key(&peer) {
+                world.change(peer, |config| config.route_reflector_client = client);
+            }
+        }
+        Step::Remove(peer) => {
+            if let Some(gone) = world.peers.remove(&peer) {
+                known.routes.remove(&peer);
+                let settings = world.settings.clone();
+                world
+                    .rib
+                    .configure(world.now, settings, vec![PeerChange::Remove(gone.id)]);
+            }
+        }
+        Step::Originate(which, how) => world.reconfigure(|settings| {
+            let prefix = prefix(PREFIXES[which]);
+            match how {
+                None => {
+                    settings.originate.remove(&prefix);
+                }
+                Some(how) => {
+                    let mut origination = origination(Source::Static);
+                    origination.set.med = Some(u32::from(how & 3));
+                    origination.set.prepend = (None, how & 1);
+                    origination.peers = (how & 8 != 0)
+                        .then(|| [format!("peer{}", 1 + (how >> 5))].into_iter().collect());
+                    settings.originate.insert(prefix, origination);
+                }
+            }
+        }),
+        Step::Drain(draining) => world.reconfigure(|settings| settings.draining = draining),
+        Step::Install => world.install(),
+        Step::Block(peer, blocked) => {
+            if let Some(peer) = world.peers.get_mut(&peer) {
+                peer.block(blocked);
+            }
+        }
+    }
+}
+
+fn is_up(world: &World, peer: u32) -> bool {
+    world.peers.get(&peer).is_some_and(|peer| peer.is_up())
+}
+
+/// The same state without a history.
+fn afresh(world: &World, known: &Known) -> World {
+    let mut fresh = World::new(world.settings.clone());
+    for (number, peer) in &world.peers {
+        let config = (*peer.config).clone();
+        fresh.add(*number, peer.kind, |new| *new = config);
+        if peer.is_up() {
+            fresh.up(*number);
+            for (nlri, route) in known.routes.get(number).into_iter().flatten() {
+                fresh.announce_with(*number, route.clone(), vec![*nlri]);
+            }
+        }
+    }
+    fresh.settle();
+    fresh
+}
+
+fn check(steps: &[Step]) {
+    let (mut world, mut known) = (World::new(settings()), Known::default());
+    for step in steps {
+        play(&mut world, &mut known, step);
+    }
+    world.peers.values_mut().for_each(|peer| peer.block(false));
+    // Nothing is kept from before a restart for longer than this.
+    world.wait(Duration::from_secs(3600));
+    world.settle();
+    world.wait(Duration::from_secs(3600));
+    world.settle();
+    let fresh = afresh(&world, &known);
+    for (number, peer) in &world.peers {
+        let other = fresh.peer(*number);
+        assert_eq!(peer.view, other.view, "what peer {number} knows");
+        if peer.is_up() {
+            assert_eq!(peer.ends.len(), 2, "peer {number} got End-of-RIB");
+        }
+    }
+    assert_eq!(world.kernel, fresh.kernel, "what the kernel has");
+    let (mut counts, mut afresh) = (world.rib.counts(), fresh.rib.counts());
+    for counts in [&mut counts, &mut afresh] {
+        counts.complete = true;
+        for peer in counts.peers.values_mut() {
+            peer.updates_out = 0;
+            peer.families
+                .values_mut()
+                .for_each(|family| family.end_of_rib = false);
+        }
+    }
+    assert_eq!(
+        format!("{counts:?}"),
+        format!("{afresh:?}"),
+        "what is counted"
+    );
+    for (number, peer) in &world.peers {
+        let counts = counts.peers.get(&peer.id).expect("counts");
+        let advertised: usize = counts.families.values().map(|it| it.advertised).sum();
+        assert_eq!(advertised, peer.view.len(), "advertised to peer {number}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn history_leaves_no_trace(steps in prop::collection::vec(step(), 1..120)) {
+        check(&steps);
+    }
+}
