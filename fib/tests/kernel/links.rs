@@ -83,14 +83,10 @@ fn an_interface_that_goes_away_takes_its_routes_and_is_told_at_once() {
         ip("link del eth1");
         let gone = async {
             loop {
-                if let LinkEvent::Down {
-                    interface,
-                    cause: DownCause::Gone,
-                } = links.recv().await.unwrap()
+                let event = links.recv().await.unwrap();
+                if matches!(&event, LinkEvent::Down { interface, cause: DownCause::Gone } if interface.name == "eth1")
                 {
-                    if interface.name == "eth1" {
-                        return;
-                    }
+                    return;
                 }
             }
         };
@@ -113,10 +109,11 @@ fn carrier_and_addresses_are_told_with_their_subnets() {
         ip("link set far0 down");
         let first = tokio::time::timeout(PATIENCE, async {
             loop {
-                if let LinkEvent::Down { interface, cause } = links.recv().await.unwrap() {
-                    if interface.name == "eth0" {
+                match links.recv().await.unwrap() {
+                    LinkEvent::Down { interface, cause } if interface.name == "eth0" => {
                         return (interface, cause);
                     }
+                    _ => {}
                 }
             }
         });

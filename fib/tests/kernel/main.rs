@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test that can't go on fails"
+    clippy::disallowed_methods,
+    reason = "a test that can't go on fails, and some measure time"
 )]
 
 mod node;
