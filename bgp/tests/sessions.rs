@@ -1,4 +1,9 @@
 //! Speakers over real sockets on loopback addresses.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

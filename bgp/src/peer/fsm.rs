@@ -158,6 +158,14 @@ struct Connection {
     since: Instant,
     deadlines: Deadlines,
     agreed: Option<Arc<Negotiated>>,
+    confirmation: Confirmation,
+}
+
+/// Which KEEPALIVEs have answered the OPENs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Confirmation {
+    ours: bool,
+    theirs: bool,
 }
 
 /// How the peer goes on once a session or an attempt is over.
@@ -178,6 +186,8 @@ impl Fsm {
     pub const SPARE_OPEN_HOLD: Duration = Duration::from_secs(10);
     /// Most connections that have not said a valid OPEN yet; one more, and the oldest silent one goes.
     pub const PENDING: usize = 4;
+    /// How long an OPEN that was good waits for a connection that would win a collision.
+    pub const RIVALRY: Duration = Duration::from_millis(500);
     /// A session that lasted this long was a good one: the next attempt may follow at once.
     pub const LASTED: Duration = Duration::from_secs(5);
     /// First wait before dialling again.
@@ -313,7 +323,7 @@ impl Fsm {
             (_, Accepted(id)) => self.accept(now, id),
 
             (OpenSent, Received(id, Message::Open(open))) => self.opened(now, id, &open),
-            (OpenConfirm, Received(id, Message::Keepalive)) => self.establish(now, id),
+            (OpenConfirm, Received(id, Message::Keepalive)) => self.confirmed(now, id),
             (Established, Received(id, Message::Keepalive)) => self.heard(now, id),
             (Established, Updates(id, updates)) => {
                 self.heard(now, id);
@@ -377,6 +387,7 @@ impl Fsm {
 
     fn connection_timeout(&mut self, now: Instant, id: ConnectionId, timer: Timer) {
         match timer {
+            Timer::Keepalive if self.is_unconfirmed(id) => self.confirm(now, id),
             Timer::Keepalive => {
                 self.actions.push(Action::Send(id, Message::Keepalive));
                 self.schedule_keepalive(now, id);
@@ -431,6 +442,11 @@ impl Fsm {
 
     fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.iter_mut().find(|one| one.id == id)
+    }
+
+    fn is_unconfirmed(&self, id: ConnectionId) -> bool {
+        self.connection(id)
+            .is_some_and(|one| one.state == OpenConfirm && !one.confirmation.ours)
     }
 
     fn established(&self) -> Option<&Connection> {

@@ -114,16 +114,20 @@ impl Fsm {
                 self.abandon_dial();
                 self.deadlines.set(Timer::ConnectRetry, None);
                 let most = self.config.timers.idle_hold_max;
-                let penalty = doubled(Self::FIRST_RETRY, self.oscillations, most);
-                self.oscillations = self.oscillations.saturating_add(1);
-                if lasted.is_some_and(|lasted| lasted > penalty.max(Self::LASTED) * 2) {
-                    self.oscillations = 1;
+                let penalty = |count| doubled(Self::FIRST_RETRY, count, most);
+                let made_good = penalty(self.oscillations).max(Self::LASTED) * 2;
+                if lasted.is_some_and(|lasted| lasted > made_good) {
+                    self.oscillations = 0;
                 }
+                let penalty = penalty(self.oscillations);
+                self.oscillations = self.oscillations.saturating_add(1);
                 let wait = self.jitter.on(penalty).max(at_least);
                 self.effort = Effort::Held;
                 self.deadlines.set(Timer::IdleHold, Some(now + wait));
             }
-            Next::AtOnce if self.attempts == 0 && lasted.is_some() => self.wait_or_dial(now),
+            Next::AtOnce if lasted.is_some_and(|lasted| lasted >= Self::LASTED) => {
+                self.wait_or_dial(now);
+            }
             Next::AtOnce | Next::Later => self.retry_later(now),
         }
     }

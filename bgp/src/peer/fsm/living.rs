@@ -15,8 +15,10 @@ impl Fsm {
 
     /// Something of ours went out: the peer will not miss a KEEPALIVE for a while (RFC 4271 §4.4), and takes what we send.
     pub(super) fn sent(&mut self, now: Instant, id: ConnectionId) {
-        self.schedule_keepalive(now, id);
-        self.restart_send_hold(now, id);
+        if !self.is_unconfirmed(id) {
+            self.schedule_keepalive(now, id);
+            self.restart_send_hold(now, id);
+        }
     }
 
     pub(super) fn schedule_keepalive(&mut self, now: Instant, id: ConnectionId) {
@@ -62,6 +64,7 @@ impl Fsm {
         let said = Notification::hold_timer_expired();
         self.close(id, Some(said), Cause::Unresponsive);
         self.go_on(now, Next::Later, lasted);
+        self.release(now);
         self.failed(reason);
     }
 
@@ -73,6 +76,7 @@ impl Fsm {
         };
         self.close(id, None, cause);
         self.go_on(now, next, lasted);
+        self.release(now);
         self.failed(reason);
     }
 
@@ -88,6 +92,7 @@ impl Fsm {
             if graceful { Next::AtOnce } else { Next::Later },
             lasted,
         );
+        self.release(now);
         if meant.is_cease()
             && meant.subcode == Cease::ConnectionCollisionResolution as u8
             && self.busy()
@@ -107,6 +112,7 @@ impl Fsm {
     ) {
         let lasted = self.lasted_as(id, now);
         self.close(id, Some(notification.clone()), Cause::Sent(&notification));
+        self.release(now);
         let next = if lasted.is_some() {
             Next::Hold(Duration::ZERO)
         } else {

@@ -18,6 +18,7 @@ impl Fsm {
             since: now,
             deadlines,
             agreed: None,
+            confirmation: Confirmation::default(),
         });
         let open = our_open(&self.config, &self.local);
         self.actions.push(Action::Send(id, Message::Open(open)));
@@ -75,10 +76,75 @@ impl Fsm {
         let hold_at = (!hold.is_zero()).then(|| now + hold);
         connection.deadlines.set(Timer::Hold, hold_at);
         self.actions.push(Action::Agreed(id, agreed));
+        self.because("its OPEN is good");
+        if self.rival(id).is_some() {
+            if let Some(connection) = self.connection_mut(id) {
+                let at = now + Self::RIVALRY;
+                connection.deadlines.set(Timer::Keepalive, Some(at));
+            }
+        } else {
+            self.confirm(now, id);
+        }
+    }
+
+    /// A younger connection that would win a collision with this one, if its OPEN came. For a moment we then wait with our
+    /// KEEPALIVE: else one side could be Established over this connection while the other still prefers that one, each
+    /// closes what the other keeps, and none is left.
+    fn rival(&self, id: ConnectionId) -> Option<ConnectionId> {
+        let this = self.connection(id)?;
+        let agreed = this.agreed.as_ref()?;
+        let theirs = Rank {
+            id: agreed.router_id,
+            asn: agreed.asn,
+        };
+        let wins = |one: &&Connection| {
+            one.state == OpenSent
+                && one.since + Self::RIVALRY >= this.since
+                && one.origin != this.origin
+                && survivor(self.rank(), theirs, this.origin, one.origin) == Survivor::Newer
+        };
+        self.connections.iter().find(wins).map(|one| one.id)
+    }
+
+    fn rank(&self) -> Rank {
+        Rank {
+            id: self.local.router_id,
+            asn: self.config.local_asn,
+        }
+    }
+
+    /// Our KEEPALIVE says that their OPEN is good.
+    pub(super) fn confirm(&mut self, now: Instant, id: ConnectionId) {
         self.actions.push(Action::Send(id, Message::Keepalive));
         self.schedule_keepalive(now, id);
         self.restart_send_hold(now, id);
-        self.because("its OPEN is good");
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        connection.confirmation.ours = true;
+        if connection.confirmation.theirs {
+            self.establish(now, id);
+        }
+    }
+
+    /// Their KEEPALIVE says that our OPEN is good.
+    pub(super) fn confirmed(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        connection.confirmation.theirs = true;
+        if connection.confirmation.ours {
+            self.establish(now, id);
+        }
+    }
+
+    /// A connection has gone: who waited for it goes on.
+    pub(super) fn release(&mut self, now: Instant) {
+        let waits = |one: &&Connection| one.state == OpenConfirm && !one.confirmation.ours;
+        let waiting = self.connections.iter().find(waits).map(|one| one.id);
+        if let Some(id) = waiting.filter(|id| self.rival(*id).is_none()) {
+            self.confirm(now, id);
+        }
     }
 
     /// RFC 4271 §6.8, and RFC 4724 §4.2 for a peer that comes back before its old connection was seen to end.
@@ -106,15 +172,11 @@ impl Fsm {
             }
             Survivor::Older
         } else {
-            let ours = Rank {
-                id: self.local.router_id,
-                asn: self.config.local_asn,
-            };
             let theirs = Rank {
                 id: open.id,
                 asn: open.asn,
             };
-            survivor(ours, theirs, other.origin, newer_origin)
+            survivor(self.rank(), theirs, other.origin, newer_origin)
         };
         let loser = match wins {
             Survivor::Newer => older,
@@ -125,7 +187,7 @@ impl Fsm {
         wins == Survivor::Newer
     }
 
-    pub(super) fn establish(&mut self, now: Instant, id: ConnectionId) {
+    fn establish(&mut self, now: Instant, id: ConnectionId) {
         let Some(agreed) = self.connection(id).and_then(|one| one.agreed.clone()) else {
             return;
         };
