@@ -59,7 +59,7 @@ impl Numbers {
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        u32::try_from((self.0 >> 32) * u64::from(limit) >> 32).unwrap()
+        u32::try_from(((self.0 >> 32) * u64::from(limit)) >> 32).unwrap()
     }
 }
 
