@@ -1,11 +1,26 @@
 //! `routelet`: the BGP route-distributing control plane of a Kubernetes node.
 
-#![allow(dead_code)]
+use std::process::ExitCode;
 
+use clap::Parser;
+
+mod cli;
 mod cluster;
 mod cni;
+mod control;
 mod crd;
+mod daemon;
 mod desired;
+mod gateways;
+mod install;
+mod journal;
+mod node;
 mod problem;
+mod render;
+mod report;
+mod state;
+mod watch;
 
-fn main() {}
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

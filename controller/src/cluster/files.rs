@@ -42,7 +42,18 @@ fn write_place(f: &mut dyn fmt::Write, file: &Path, fault: &Fault) -> fmt::Resul
 /// # Errors
 /// Every file that cannot be read, is no YAML, or holds a manifest that does not say what was meant.
 pub(crate) fn load(path: &Path) -> Result<Cluster, Vec<Unreadable>> {
-    let files = list(path).map_err(|error| vec![unopened(path, &error)])?;
+    load_all(std::slice::from_ref(&path))
+}
+
+/// Reads everything at several places as one cluster.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Cluster, Vec<Unreadable>> {
+    let mut files = Vec::new();
+    for path in paths.iter().map(AsRef::as_ref) {
+        files.extend(list(path).map_err(|error| vec![unopened(path, &error)])?);
+    }
     let mut cluster = Cluster::default();
     let mut unreadable = Vec::new();
     for file in &files {

@@ -1,0 +1,336 @@
+//! The running node: what the daemon's loop writes and the control socket reads.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::SystemTime,
+};
+
+use bgp::{
+    prefix::Prefix,
+    speaker::{RouteQuery, Speaker},
+    status::{Fate, PeerStatus, SpeakerStatus},
+};
+use fib::{Fib, Lookup};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    cluster::Addresses,
+    desired::{Desired, Duty},
+    journal::Journal,
+    problem::Problem,
+    report::{self, Dump, ExplainReport, FibReport, Owner, PeerCounts, RoutesReport, StatusReport},
+};
+
+/// What an operator orders over the control socket.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// GRACEFUL_SHUTDOWN, wait, Cease. The answer comes when the sessions are down.
+    Drain(oneshot::Sender<Result<String, String>>),
+    /// Back in service.
+    Undrain(oneshot::Sender<Result<String, String>>),
+    /// Read the configuration again.
+    Reload(oneshot::Sender<Result<String, String>>),
+}
+
+/// The running node.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) name: String,
+    pub(crate) configuration: PathBuf,
+    pub(crate) started: SystemTime,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) orders: mpsc::Sender<Order>,
+    /// `None` once it is stopped. Held while it is asked: it answers in microseconds.
+    pub(crate) speaker: tokio::sync::RwLock<Option<Speaker>>,
+    pub(crate) fib: Option<Fib>,
+    pub(crate) now: RwLock<Now>,
+}
+
+/// What changes with each reload.
+#[derive(Clone, Debug)]
+pub(crate) struct Now {
+    pub(crate) desired: Arc<Desired>,
+    pub(crate) addresses: Arc<std::collections::BTreeMap<String, Addresses>>,
+    pub(crate) loaded: SystemTime,
+    pub(crate) duty: Duty,
+    /// What the daemon itself ran into: a file that cannot be read, a conflist that cannot be written.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// The daemon is on its way out and answers no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stopping;
+
+impl Running {
+    /// What changes with each reload, as it is now.
+    pub(crate) fn now(&self) -> Now {
+        self.now
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Changes it.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Now)) {
+        change(&mut self.now.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    async fn speaker(&self) -> Result<SpeakerStatus, Stopping> {
+        match &*self.speaker.read().await {
+            Some(speaker) => speaker.status().await.ok_or(Stopping),
+            None => Err(Stopping),
+        }
+    }
+
+    async fn kernel(&self) -> Option<fib::Status> {
+        match &self.fib {
+            // It says why it ended in its log; the status without it shows that it is gone.
+            Some(fib) => fib.status().await.ok(),
+            None => None,
+        }
+    }
+
+    /// `GET /v1/status`.
+    pub(crate) async fn status(&self) -> Result<StatusReport, Stopping> {
+        let now = self.now();
+        let speaker = self.speaker().await?;
+        let kernel = self.kernel().await;
+        let desired = &now.desired;
+        let mut problems = desired.problems.clone();
+        problems.extend(now.problems.iter().cloned());
+        problems.extend(report::troubles(&speaker, kernel.as_ref(), desired));
+        if self.fib.is_some() && kernel.is_none() {
+            problems.push(Problem::error(
+                "kernel",
+                "the installer has ended; its log says why: restart routelet",
+            ));
+        }
+        if !speaker.complete {
+            problems.push(Problem::warning(
+                "speaker",
+                "initial routes are not all in yet: peers that are up still owe their End-of-RIB",
+            ));
+        }
+        match now.duty {
+            Duty::InService => {}
+            Duty::Draining => problems.push(Problem::warning(
+                "node",
+                "it is being drained (GRACEFUL_SHUTDOWN is announced)",
+            )),
+            Duty::Drained => problems.push(Problem::error(
+                "node",
+                "it is drained and all sessions are held down: routelet undrain brings it back",
+            )),
+        }
+        problems.sort();
+        problems.dedup();
+        let in_step = kernel.as_ref().is_none_or(|kernel| kernel.in_sync);
+        Ok(StatusReport {
+            node: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            healthy: speaker.complete && in_step && !problems.iter().any(Problem::is_error),
+            problems,
+            asn: speaker.asn,
+            router_id: speaker.router_id,
+            listen: speaker.listen.clone(),
+            started: self.started,
+            configuration: self.configuration.clone(),
+            loaded: now.loaded,
+            duty: now.duty,
+            cordoned: desired.cordoned,
+            complete: speaker.complete,
+            peers: PeerCounts::of(&speaker, desired),
+            routes: report::sum(&speaker),
+            prefixes: speaker.prefixes.clone(),
+            kernel,
+            memory_kib: report::memory_kib(),
+        })
+    }
+
+    /// `GET /v1/peers`: all, or those that `name` means: a session, a BGPPeer with its sessions, or an address.
+    pub(crate) async fn peers(&self, name: Option<&str>) -> Result<Vec<PeerStatus>, Stopping> {
+        let speaker = self.speaker().await?;
+        let of_rule = name.map(|name| format!("{name}/"));
+        Ok(speaker
+            .peers
+            .into_values()
+            .filter(|peer| {
+                let Some(name) = name else { return true };
+                peer.name == name
+                    || peer.address.to_string() == name
+                    || of_rule
+                        .as_ref()
+                        .is_some_and(|rule| peer.name.starts_with(rule))
+            })
+            .collect())
+    }
+
+    /// `GET /v1/routes`.
+    pub(crate) async fn routes(&self, mut query: RouteQuery) -> Result<RoutesReport, Stopping> {
+        let limit = query.limit;
+        // One more than asked for tells whether there are more.
+        query.limit = if limit == 0 {
+            0
+        } else {
+            limit.saturating_add(1)
+        };
+        let mut routes = match &*self.speaker.read().await {
+            Some(speaker) => speaker.routes(query).await,
+            None => return Err(Stopping),
+        };
+        let truncated = limit > 0 && routes.len() > limit;
+        if truncated {
+            routes.truncate(limit);
+        }
+        Ok(RoutesReport { routes, truncated })
+    }
+
+    /// `GET /v1/fib`; `None` where nothing is installed.
+    pub(crate) async fn fib(&self, mut filter: fib::Filter) -> Result<Option<FibReport>, Stopping> {
+        let Some(fib) = &self.fib else {
+            return Ok(None);
+        };
+        let limit = filter.limit;
+        filter.limit = if limit == 0 {
+            0
+        } else {
+            limit.saturating_add(1)
+        };
+        let status = fib.status().await.map_err(|_| Stopping)?;
+        let mut routes = fib.routes(filter).await.map_err(|_| Stopping)?;
+        let truncated = limit > 0 && routes.len() > limit;
+        if truncated {
+            routes.truncate(limit);
+        }
+        Ok(Some(FibReport {
+            status,
+            routes,
+            truncated,
+        }))
+    }
+
+    /// `GET /v1/explain`.
+    pub(crate) async fn explain(&self, query: Prefix) -> Result<ExplainReport, Stopping> {
+        let now = self.now();
+        let speaker = match &*self.speaker.read().await {
+            Some(speaker) => speaker.explain(query).await,
+            None => return Err(Stopping),
+        };
+        let kernel = match &self.fib {
+            Some(fib) => fib.explain(query.network()).await.ok(),
+            None => None,
+        };
+        let owner = now.desired.owner(&query).map(|(cidr, node)| Owner {
+            node: node.to_owned(),
+            cidr: *cidr,
+            addresses: now
+                .addresses
+                .get(node)
+                .map(|addresses| addresses.each().collect())
+                .unwrap_or_default(),
+            here: node == self.name,
+        });
+        let (healthy, verdict) = verdict(&query, owner.as_ref(), speaker.as_ref(), kernel.as_ref());
+        Ok(ExplainReport {
+            query,
+            verdict,
+            healthy,
+            owner,
+            speaker,
+            kernel,
+        })
+    }
+
+    /// `GET /v1/dump`.
+    pub(crate) async fn dump(&self) -> Result<Dump, Stopping> {
+        let everything = fib::Filter::default();
+        Ok(Dump {
+            status: self.status().await?,
+            peers: self.peers(None).await?,
+            routes: self.routes(RouteQuery::default()).await?.routes,
+            fib: self
+                .fib(everything)
+                .await?
+                .map(|fib| fib.routes)
+                .unwrap_or_default(),
+            links: self
+                .fib
+                .as_ref()
+                .map(|fib| fib.links().borrow().to_vec())
+                .unwrap_or_default(),
+            desired: crate::desired::view::view(&self.now().desired),
+            events: self.journal.entries(),
+        })
+    }
+}
+
+/// The answer to "what happens to packets for this?", the first thing that stands in the way or the way itself.
+fn verdict(
+    query: &Prefix,
+    owner: Option<&Owner>,
+    speaker: Option<&bgp::status::Explanation>,
+    kernel: Option<&fib::Explanation>,
+) -> (bool, String) {
+    if let Some(owner) = owner.filter(|owner| owner.here) {
+        return (
+            true,
+            format!(
+                "{query} is in {}, a pod CIDR of this node: it stays here",
+                owner.cidr
+            ),
+        );
+    }
+    let whose = owner.map_or_else(String::new, |owner| {
+        format!(" (pod CIDR {} of node {})", owner.cidr, owner.node)
+    });
+    let usable = speaker
+        .into_iter()
+        .flat_map(|speaker| &speaker.candidates)
+        .any(|route| matches!(route.fate, Fate::Best | Fate::Multipath));
+    if !usable {
+        let refused = speaker
+            .into_iter()
+            .flat_map(|speaker| &speaker.candidates)
+            .find_map(|route| match (&route.fate, &route.from) {
+                (Fate::Refused(why), Some(from)) => {
+                    Some(format!("{from} announces it, but it is refused: {why}"))
+                }
+                (Fate::Refused(why), None) => Some(format!("it is refused: {why}")),
+                _ => None,
+            });
+        let why = refused.unwrap_or_else(|| "no peer announces it".into());
+        return (false, format!("no route to {query}{whose}: {why}"));
+    }
+    let Some(kernel) = kernel else {
+        return (
+            true,
+            format!(
+                "{query}{whose} has a best route; nothing is installed on this node (kernel.install: false)"
+            ),
+        );
+    };
+    if let Some(refusal) = &kernel.refusal {
+        return (
+            false,
+            format!("{query}{whose} is not installed: {}", refusal.reason),
+        );
+    }
+    if let Some(failure) = kernel.next_hops.iter().find_map(|hop| hop.failure.as_ref()) {
+        return (false, format!("{query}{whose} is not installed: {failure}"));
+    }
+    match &kernel.lookup {
+        Lookup::Route {
+            route, ours: true, ..
+        } => (true, format!("{query}{whose} goes {route}")),
+        Lookup::Route {
+            route, ours: false, ..
+        } => (
+            false,
+            format!("{query}{whose} goes {route}, by a route that is not ours"),
+        ),
+        Lookup::Unreachable { reason, .. } => {
+            (false, format!("{query}{whose}: the kernel says {reason}"))
+        }
+    }
+}

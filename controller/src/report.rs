@@ -1,0 +1,322 @@
+//! What the daemon says of itself: one set of structs for the tables and for JSON.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use bgp::{
+    prefix::{Family, Prefix},
+    status::{FamilyCounts, PeerStatus, RouteStatus, SessionState, SpeakerStatus},
+};
+use serde::Serialize;
+
+use crate::{
+    desired::{Desired, Duty},
+    problem::Problem,
+};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StatusReport {
+    /// The node's name.
+    pub(crate) node: String,
+    /// Our version.
+    pub(crate) version: &'static str,
+    /// All is as it should be: what the exit code says.
+    pub(crate) healthy: bool,
+    /// … and if not, why, in words with what to do.
+    pub(crate) problems: Vec<Problem>,
+    /// AS number.
+    pub(crate) asn: u32,
+    /// BGP Identifier.
+    pub(crate) router_id: Ipv4Addr,
+    /// Addresses connections are accepted on.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Since when the process runs.
+    pub(crate) started: SystemTime,
+    /// Where the configuration comes from.
+    pub(crate) configuration: PathBuf,
+    /// When it was taken over last.
+    pub(crate) loaded: SystemTime,
+    /// What `drain` and `undrain` said last.
+    pub(crate) duty: Duty,
+    /// The Node is cordoned.
+    pub(crate) cordoned: bool,
+    /// All initial routes are in.
+    pub(crate) complete: bool,
+    /// Sessions in numbers.
+    pub(crate) peers: PeerCounts,
+    /// Routes by family, all sessions together.
+    pub(crate) routes: BTreeMap<Family, FamilyCounts>,
+    /// Prefixes with a usable route, by family.
+    pub(crate) prefixes: BTreeMap<String, usize>,
+    /// What the kernel has; `None`: nothing is installed (`kernel.install: false`).
+    pub(crate) kernel: Option<fib::Status>,
+    /// Resident memory, KiB.
+    pub(crate) memory_kib: u64,
+}
+
+/// Sessions in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PeerCounts {
+    /// Configured or accepted.
+    pub(crate) total: usize,
+    /// … and up.
+    pub(crate) established: usize,
+    /// Nodes of the cluster among them.
+    pub(crate) nodes: usize,
+    /// … and up.
+    pub(crate) nodes_established: usize,
+    /// Held down on purpose.
+    pub(crate) shutdown: usize,
+}
+
+/// `GET /v1/routes`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RoutesReport {
+    /// The routes, in order of their prefix.
+    pub(crate) routes: Vec<RouteStatus>,
+    /// There are more; `limit` cut them off.
+    pub(crate) truncated: bool,
+}
+
+/// `GET /v1/fib`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FibReport {
+    /// In numbers.
+    pub(crate) status: fib::Status,
+    /// Prefix by prefix.
+    pub(crate) routes: Vec<fib::RouteStatus>,
+    /// There are more; `limit` cut them off.
+    pub(crate) truncated: bool,
+}
+
+/// `GET /v1/explain`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ExplainReport {
+    /// What was asked.
+    pub(crate) query: Prefix,
+    /// The answer in one sentence.
+    pub(crate) verdict: String,
+    /// Whether packets go where they should.
+    pub(crate) healthy: bool,
+    /// Whose pod CIDR it lies in.
+    pub(crate) owner: Option<Owner>,
+    /// What the speaker knows.
+    pub(crate) speaker: Option<bgp::status::Explanation>,
+    /// What the installer and the kernel make of it.
+    pub(crate) kernel: Option<fib::Explanation>,
+}
+
+/// The node that owns a pod CIDR.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Owner {
+    /// Its name.
+    pub(crate) node: String,
+    /// The pod CIDR.
+    pub(crate) cidr: Prefix,
+    /// Its addresses: where a next hop should lead.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// It is this node.
+    pub(crate) here: bool,
+}
+
+/// `GET /v1/dump`: everything.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Dump {
+    /// As `status`.
+    pub(crate) status: StatusReport,
+    /// As `peers`.
+    pub(crate) peers: Vec<PeerStatus>,
+    /// All routes.
+    pub(crate) routes: Vec<RouteStatus>,
+    /// All prefixes of the installer.
+    pub(crate) fib: Vec<fib::RouteStatus>,
+    /// Interfaces.
+    pub(crate) links: Vec<fib::Interface>,
+    /// What this node should be.
+    pub(crate) desired: serde_json::Value,
+    /// As `events`.
+    pub(crate) events: Vec<crate::journal::Entry>,
+}
+
+impl PeerCounts {
+    /// Counts the sessions of a speaker.
+    pub(crate) fn of(speaker: &SpeakerStatus, desired: &Desired) -> Self {
+        let mut counts = Self::default();
+        for peer in speaker.peers.values() {
+            let up = usize::from(is_up(peer));
+            counts.total += 1;
+            counts.established += up;
+            counts.nodes += usize::from(peer.mesh);
+            counts.nodes_established += if peer.mesh { up } else { 0 };
+            counts.shutdown += usize::from(is_held_down(desired, &peer.name));
+        }
+        counts
+    }
+}
+
+/// Whether routes flow.
+pub(crate) fn is_up(peer: &PeerStatus) -> bool {
+    peer.state == SessionState::Established
+}
+
+/// Whether it is down on purpose.
+pub(crate) fn is_held_down(desired: &Desired, peer: &str) -> bool {
+    desired
+        .speaker
+        .peers
+        .get(peer)
+        .is_some_and(|config| config.shutdown.is_some())
+}
+
+/// Counts by family, all sessions together.
+pub(crate) fn sum(speaker: &SpeakerStatus) -> BTreeMap<Family, FamilyCounts> {
+    let mut all: BTreeMap<Family, FamilyCounts> = BTreeMap::new();
+    for (family, counts) in speaker.peers.values().flat_map(|peer| &peer.families) {
+        let sum = all.entry(*family).or_default();
+        sum.received += counts.received;
+        sum.accepted += counts.accepted;
+        sum.stale += counts.stale;
+        sum.advertised += counts.advertised;
+    }
+    all
+}
+
+/// What is wrong beyond what the configuration says: sessions that are down, the speaker's and the kernel's own words.
+pub(crate) fn troubles(
+    speaker: &SpeakerStatus,
+    kernel: Option<&fib::Status>,
+    desired: &Desired,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    problems.extend(
+        speaker
+            .problems
+            .iter()
+            .map(|text| Problem::error("speaker", text)),
+    );
+    problems.extend(
+        kernel
+            .into_iter()
+            .flat_map(|kernel| &kernel.problems)
+            .map(|text| Problem::error("kernel", text)),
+    );
+    let nodes_up = speaker.peers.values().any(|peer| peer.mesh && is_up(peer));
+    for peer in speaker.peers.values() {
+        if is_up(peer) || is_held_down(desired, &peer.name) {
+            continue;
+        }
+        let mut text = format!("{:?}", peer.state);
+        if let Some(error) = &peer.last_error {
+            text.push_str(&format!(": {error}"));
+        }
+        if let Some(hint) = &peer.hint {
+            text.push_str(&format!(" ({hint})"));
+        }
+        // A node that is away is everyday life in a cluster, unless it is all of them.
+        let about = format!("peer {}", peer.name);
+        problems.push(if peer.mesh && nodes_up {
+            Problem::warning(about, text)
+        } else {
+            Problem::error(about, text)
+        });
+    }
+    problems
+}
+
+/// A length of time in its two largest units: `3d4h`, `5m12s`, `0.2s`.
+pub(crate) fn age(since: SystemTime) -> String {
+    let age = SystemTime::now()
+        .duration_since(since)
+        .unwrap_or(Duration::ZERO);
+    let seconds = age.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) if seconds < 10 => format!("{:.1}s", age.as_secs_f32()),
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{minutes}m"),
+        _ => format!("{days}d{hours}h"),
+    }
+}
+
+/// A point in time as RFC 3339, UTC, whole seconds.
+pub(crate) fn rfc3339(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map_or_else(|_| "?".into(), |at| format!("{at:.3}"))
+}
+
+/// A report as JSON. Points in time become RFC 3339 text, which says more than serde's seconds and nanoseconds.
+///
+/// # Errors
+/// When a value cannot be said in JSON.
+pub(crate) fn json<T: Serialize>(report: &T) -> serde_json::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(report)?;
+    readable_times(&mut value);
+    Ok(value)
+}
+
+fn readable_times(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    if let Value::Object(map) = value {
+        let (seconds, nanos) = (map.get("secs_since_epoch"), map.get("nanos_since_epoch"));
+        if let (2, Some(Value::Number(seconds)), Some(Value::Number(nanos))) =
+            (map.len(), seconds, nanos)
+        {
+            let since = Duration::new(
+                seconds.as_u64().unwrap_or_default(),
+                u32::try_from(nanos.as_u64().unwrap_or_default()).unwrap_or_default(),
+            );
+            let at = SystemTime::UNIX_EPOCH.checked_add(since);
+            *value = at.map(rfc3339).into();
+            return;
+        }
+        map.values_mut().for_each(readable_times);
+    } else if let Value::Array(items) = value {
+        items.iter_mut().for_each(readable_times);
+    }
+}
+
+/// Resident memory of this process, KiB.
+pub(crate) fn memory_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_in_time_are_readable_in_json() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
+        let value = json(&serde_json::json!({"a": [{"at": at}], "secs_since_epoch": 5})).unwrap();
+        assert_eq!(value["a"][0]["at"], "2023-11-14T22:13:20.250Z");
+        assert_eq!(value["secs_since_epoch"], 5);
+    }
+
+    #[test]
+    fn an_age_has_two_units() {
+        let ago = |seconds| age(SystemTime::now() - Duration::from_secs(seconds));
+        assert_eq!(ago(3), "3.0s");
+        assert_eq!(ago(42), "42s");
+        assert_eq!(ago(312), "5m12s");
+        assert_eq!(ago(3 * 3600 + 61), "3h1m");
+        assert_eq!(ago(26 * 3600), "1d2h");
+    }
+}
