@@ -1,6 +1,9 @@
 //! The front door: a speaker that is given a [`SpeakerConfig`] and tells what should be in the kernel.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -24,6 +27,8 @@ pub struct Speaker {
     rib: RibHandle,
     installs: Option<mpsc::Receiver<Vec<Install>>>,
     events: broadcast::Sender<Event>,
+    /// Listens from the very start, until someone asks for it.
+    first_listener: Mutex<Option<broadcast::Receiver<Event>>>,
 }
 
 /// What a speaker tells of as it happens.
@@ -94,7 +99,7 @@ impl Speaker {
     /// listened on is a problem in [`Speaker::status`] and is tried again.
     #[must_use]
     pub fn start(config: SpeakerConfig) -> Self {
-        let (events, _) = broadcast::channel(EVENTS);
+        let (events, first_listener) = broadcast::channel(EVENTS);
         let (installs_in, installs) = mpsc::channel(INSTALLS);
         let rib = RibHandle::start(Settings::from(&config), Some(installs_in), events.clone());
         let (commands, orders) = mpsc::unbounded_channel();
@@ -106,6 +111,7 @@ impl Speaker {
             rib,
             installs: Some(installs),
             events,
+            first_listener: Mutex::new(Some(first_listener)),
         }
     }
 
@@ -122,16 +128,22 @@ impl Speaker {
         self.installs.take()
     }
 
-    /// Turns true when all initial routes are in: End-of-RIB from every peer that is up, or the deferral passed.
+    /// Turns true when all initial routes are in (End-of-RIB from every peer that is up, or the deferral passed) and have gone
+    /// into [`Speaker::installs`].
     #[must_use]
     pub fn complete(&self) -> watch::Receiver<bool> {
         self.rib.complete()
     }
 
-    /// What happens, as it happens; a slow listener loses the oldest.
+    /// What happens, as it happens; a slow listener loses the oldest. The first one hears all since the start.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        let first = self
+            .first_listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        first.unwrap_or_else(|| self.events.subscribe())
     }
 
     /// The speaker and all its peers; `None` once it has ended.

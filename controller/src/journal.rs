@@ -1,4 +1,4 @@
-//! What happened lately: a ring of facts for `routelet events`, each logged once as it is written.
+//! What happened lately: a ring of facts for `routelet events`, each logged once.
 
 use std::{
     collections::VecDeque,
@@ -94,6 +94,11 @@ impl Journal {
             (_, Some(peer)) => info!(%peer, "{text}"),
             (_, None) => info!(kind = kind.word(), "{text}"),
         }
+        self.note(kind, peer, text);
+    }
+
+    /// Writes down a fact that is in the log already.
+    pub(crate) fn note(&self, kind: Kind, peer: Option<String>, text: impl Into<String>) {
         let mut ring = self.ring();
         ring.last = ring.last.saturating_add(1);
         let entry = Entry {
@@ -101,7 +106,7 @@ impl Journal {
             at: SystemTime::now(),
             kind,
             peer,
-            text,
+            text: text.into(),
         };
         if ring.entries.len() >= CAPACITY {
             ring.entries.pop_front();

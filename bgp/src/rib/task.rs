@@ -454,7 +454,8 @@ impl Task {
             // Nobody listening is no error.
             let _ = self.events.send(event);
         }
-        let complete = rib.is_complete();
+        // Who sweeps the kernel when it hears this must have heard of every route before.
+        let complete = rib.is_complete() && !(self.installs.is_some() && rib.wants_to_install());
         self.complete
             .send_if_modified(|known| std::mem::replace(known, complete) != complete);
     }

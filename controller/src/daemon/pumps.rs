@@ -1,10 +1,14 @@
-//! What flows by itself once the daemon runs: routes to the installer, facts to the journal.
+//! What flows by itself once the daemon runs: routes to the installer, facts to the journal (speaker and installer log theirs
+//! themselves).
 
 use std::{net::IpAddr, sync::Arc};
 
-use bgp::speaker::{Event, Speaker};
+use bgp::{
+    rib::task::Install,
+    speaker::{Event, Speaker},
+};
 use fib::{Completeness, DownCause, Fib, LinkEvent};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
 
 use crate::{
     install::changes,
@@ -20,33 +24,45 @@ pub(super) fn start(speaker: &mut Speaker, fib: Option<&Fib>, journal: &Arc<Jour
         return;
     };
     kernel(fib, journal.clone());
-    if let Some(mut installs) = installs {
-        let fib = fib.clone();
-        tokio::spawn(async move {
-            let links = fib.links();
-            while let Some(batch) = installs.recv().await {
-                let batch = changes(batch, &links.borrow());
-                if fib.update(batch).await.is_err() {
-                    return;
-                }
-            }
-        });
+    if let Some(installs) = installs {
+        tokio::spawn(routes(installs, speaker.complete(), fib.clone()));
     }
-    let fib = fib.clone();
-    let mut complete = speaker.complete();
-    tokio::spawn(async move {
-        while complete.wait_for(|complete| *complete).await.is_ok() {
-            if fib.set_complete(Completeness::Complete).await.is_err() {
-                return;
+}
+
+/// Routes to the installer, and after the last of the initial ones the word that there are no more.
+async fn routes(
+    mut installs: mpsc::Receiver<Vec<Install>>,
+    mut complete: watch::Receiver<bool>,
+    fib: Fib,
+) {
+    let links = fib.links();
+    let mut told = false;
+    loop {
+        let done = tokio::select! {
+            // In this order: what was sent before "complete" is handed on before it.
+            biased;
+            batch = installs.recv() => {
+                let Some(batch) = batch else { return };
+                let batch = changes(batch, &links.borrow());
+                fib.update(batch).await
             }
-            if complete.wait_for(|complete| !*complete).await.is_err() {
-                return;
+            is = other_than(told, &mut complete) => {
+                let Some(is) = is else { return };
+                told = is;
+                let completeness = if is { Completeness::Complete } else { Completeness::Partial };
+                fib.set_complete(completeness).await
             }
-            if fib.set_complete(Completeness::Partial).await.is_err() {
-                return;
-            }
+        };
+        if done.is_err() {
+            return;
         }
-    });
+    }
+}
+
+/// What is true once it is other than what was told; `None`: it will not change any more.
+async fn other_than(told: bool, complete: &mut watch::Receiver<bool>) -> Option<bool> {
+    let now = complete.wait_for(|complete| *complete != told).await;
+    now.ok().map(|now| *now)
 }
 
 fn sessions(speaker: &Speaker, journal: Arc<Journal>) {
@@ -60,9 +76,9 @@ fn sessions(speaker: &Speaker, journal: Arc<Journal>) {
                         (true, false) => format!("up: {reason}"),
                         (false, _) => format!("down: {reason}"),
                     };
-                    journal.write(Kind::Session, Some(peer), text);
+                    journal.note(Kind::Session, Some(peer), text);
                 }
-                Ok(Event::Problem { peer, text }) => journal.write(Kind::Problem, peer, text),
+                Ok(Event::Problem { peer, text }) => journal.note(Kind::Problem, peer, text),
                 Err(RecvError::Lagged(lost)) => {
                     journal.write(
                         Kind::Problem,
@@ -86,7 +102,7 @@ fn kernel(fib: &Fib, journal: Arc<Journal>) {
                         fib::Event::Failed { .. } | fib::Event::Fighting { .. } => Kind::Problem,
                         _ => Kind::Kernel,
                     };
-                    journal.write(kind, None, event.to_string());
+                    journal.note(kind, None, event.to_string());
                 }
                 Err(RecvError::Lagged(lost)) => {
                     journal.write(
