@@ -1,132 +1,175 @@
 //! Speakers over real sockets on loopback addresses.
 #![expect(
     clippy::expect_used,
-    clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+#[path = "sessions/harness.rs"]
+mod harness;
+
+#[path = "sessions/changes.rs"]
+mod changes;
+#[path = "sessions/hostile.rs"]
+mod hostile;
+#[path = "sessions/many.rs"]
+mod many;
+#[path = "sessions/secured.rs"]
+mod secured;
 
 use bgp::{
-    config::*,
-    prefix::Families,
-    speaker::{Event, Speaker},
-    status::{SessionState, SpeakerStatus},
+    speaker::{Speaker, Stop},
+    status::{PeerKind, SessionState},
+    wire::{Cease, Message, Notification},
 };
-use tokio::sync::broadcast;
 
-/// The longest a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::harness::*;
 
-fn address(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(127, 77, 0, last)
+#[tokio::test]
+async fn two_speakers_establish_a_session_in_milliseconds() {
+    let (one, two) = couple(1);
+    let two = Speaker::start(two);
+    let mut of_two = two.events();
+    until_listening(&two).await;
+    let begun = now();
+    let one = Speaker::start(one);
+    until_up(&mut one.events()).await;
+    let took = begun.elapsed();
+    println!("established after {took:?}");
+    assert!(took.as_millis() < 500);
+    until_up(&mut of_two).await;
+    let peer = peer_status(&one, "two").await;
+    assert_eq!(peer.state, SessionState::Established);
+    assert_eq!(peer.kind, Some(PeerKind::External));
+    assert_eq!((peer.asn, peer.established_count), (Some(65002), 1));
+    let session = peer.session.expect("it is up");
+    assert_eq!((session.hold_seconds, session.keepalive_seconds), (9, 3));
+    assert_eq!(session.remote.to_string(), format!("127.77.1.2:{PORT}"));
+    let recorder: Vec<_> = peer.recorder.iter().map(|record| &*record.what).collect();
+    assert!(
+        recorder
+            .iter()
+            .any(|what| what.starts_with("OPEN AS 65002"))
+    );
 }
 
-fn speaker(ours: Ipv4Addr, port: u16, asn: u32) -> SpeakerConfig {
-    SpeakerConfig {
-        asn,
-        router_id: ours,
-        cluster_id: ours,
-        listen: vec![SocketAddr::new(ours.into(), port)],
-        peers: [].into(),
-        ranges: [].into(),
-        originate: [].into(),
-        multipath: Multipath {
-            max_paths: 16,
-            as_path_relax: false,
-        },
-        deferral: Duration::from_secs(2),
-        draining: false,
+/// Waits until all its addresses are listened on.
+async fn until_listening(speaker: &Speaker) {
+    while status(speaker).await.listen.is_empty() {
+        tokio::task::yield_now().await;
     }
-}
-
-fn peer(ours: Ipv4Addr, theirs: Ipv4Addr, port: u16, asn: u32, their_asn: u32) -> PeerConfig {
-    PeerConfig {
-        address: theirs.into(),
-        interface: None,
-        port,
-        asn: PeerAsn::Number(their_asn),
-        local_asn: asn,
-        source: Some(IpAddr::from(ours)),
-        connect: if ours < theirs {
-            Connect::Dial
-        } else {
-            Connect::After(Duration::from_secs(10))
-        },
-        ttl: Ttl::Send(64),
-        password: Password::None,
-        timers: Timers {
-            connect_retry: Duration::from_secs(5),
-            hold: Duration::from_secs(9),
-            keepalive: Duration::from_secs(3),
-            idle_hold_max: Duration::from_secs(60),
-        },
-        families: Families::all(),
-        extended_next_hop: false,
-        add_path: AddPath::default(),
-        graceful_restart: None,
-        next_hop: NextHopMode::Auto,
-        next_hop_addresses: NextHopAddresses::default(),
-        route_reflector_client: false,
-        allow_own_as: 0,
-        max_prefixes: MaxPrefixes {
-            count: 0,
-            action: OverLimit::Warn,
-        },
-        import: Arc::new(Policy::always("all", Verdict::Accept)),
-        export: None,
-        shutdown: None,
-        mesh: false,
-    }
-}
-
-/// Two speakers that know each other.
-fn couple(port: u16, first: u8, second: u8) -> (SpeakerConfig, SpeakerConfig) {
-    let (a, b) = (address(first), address(second));
-    let mut one = speaker(a, port, 65001);
-    let mut two = speaker(b, port, 65002);
-    one.peers
-        .insert("two".into(), peer(a, b, port, 65001, 65002));
-    two.peers
-        .insert("one".into(), peer(b, a, port, 65002, 65001));
-    (one, two)
-}
-
-async fn until_up(events: &mut broadcast::Receiver<Event>) {
-    let up = async {
-        loop {
-            match events.recv().await {
-                Ok(Event::Session { up: true, .. }) => return,
-                Ok(other) => println!("{other:?}"),
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, up)
-        .await
-        .expect("the session comes up");
-}
-
-async fn status(speaker: &Speaker) -> SpeakerStatus {
-    speaker.status().await.expect("the speaker runs")
 }
 
 #[tokio::test]
-async fn two_speakers_establish_a_session() {
-    let (one, two) = couple(11790, 1, 2);
+async fn a_peer_that_is_not_there_is_explained() {
+    let (one, _) = couple(2);
+    let one = Speaker::start(one);
+    let text = problem(&mut one.events(), "refused").await;
+    assert!(text.contains("nothing listens there"), "{text}");
+    let peer = peer_status(&one, "two").await;
+    assert!(
+        peer.hint
+            .is_some_and(|hint| hint.contains("is BGP running"))
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_as_number_is_explained_on_both_sides() {
+    let (mut one, two) = couple(3);
+    for peer in one.peers.values_mut() {
+        peer.asn = bgp::config::PeerAsn::Number(65099);
+    }
     let two = Speaker::start(two);
     let mut of_two = two.events();
-    let started = tokio::time::Instant::now();
     let one = Speaker::start(one);
-    until_up(&mut one.events()).await;
-    println!("established after {:?}", started.elapsed());
+    let text = problem(&mut one.events(), "AS 65002").await;
+    assert!(text.contains("we expect AS 65099"), "{text}");
+    let text = problem(&mut of_two, "Bad Peer AS").await;
+    assert!(text.contains("expects another AS number from us"), "{text}");
+}
+
+#[tokio::test]
+async fn a_shutdown_is_told_with_its_message() {
+    let (one, two) = couple(4);
+    let two = Speaker::start(two);
+    let mut of_two = two.events();
+    let one = Speaker::start(one);
     until_up(&mut of_two).await;
-    let status = status(&one).await;
-    let peer = &status.peers["two"];
-    println!("{}", serde_json::to_string_pretty(&status).unwrap());
-    assert_eq!(peer.state, SessionState::Established);
+    let how = Stop::Shutdown {
+        message: "rack moves".into(),
+    };
+    one.stop(how).await;
+    let reason = until_down(&mut of_two).await;
+    assert!(reason.contains("Administrative Shutdown"), "{reason}");
+    assert!(reason.contains("rack moves"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_restart_is_silent_where_graceful_restart_was_agreed() {
+    let two = Speaker::start(waiting(5));
+    let mut hand = Hand::dial(address(5, 1), address(5, 2)).await;
+    hand.establish(open(5)).await;
+    two.stop(Stop::Restart).await;
+    assert_eq!(hand.last_words().await, None);
+}
+
+#[tokio::test]
+async fn a_restart_is_told_where_it_was_not() {
+    let two = Speaker::start(waiting(6));
+    let mut hand = Hand::dial(address(6, 1), address(6, 2)).await;
+    let mut open = open(6);
+    open.capabilities
+        .retain(|capability| capability.code() != 64);
+    hand.establish(open).await;
+    two.stop(Stop::Restart).await;
+    let said = hand.last_words().await;
+    let expected = Notification::cease(Cease::OtherConfigurationChange);
+    assert_eq!(said, Some(expected));
+}
+
+#[tokio::test]
+async fn a_speaker_that_is_dropped_says_nothing() {
+    let two = Speaker::start(waiting(7));
+    let mut hand = Hand::dial(address(7, 1), address(7, 2)).await;
+    hand.establish(open(7)).await;
+    drop(two);
+    assert_eq!(hand.last_words().await, None);
+}
+
+#[tokio::test]
+async fn a_lost_interface_ends_the_sessions_on_its_addresses() {
+    let (one, two) = couple(8);
+    let two = Speaker::start(two);
+    let one = Speaker::start(one);
+    let mut events = one.events();
+    until_up(&mut events).await;
+    one.lost("eth9", &[address(8, 7).into()]);
+    one.lost("eth1", &[address(8, 1).into()]);
+    let reason = until_down(&mut events).await;
+    assert_eq!(reason, "interface eth1 is gone or has no carrier");
+    drop(two);
+}
+
+#[tokio::test]
+async fn the_hold_timer_does_not_expire_while_the_peer_talks_and_does_when_it_is_silent() {
+    let two = Speaker::start(waiting(9));
+    let mut events = two.events();
+    let mut hand = Hand::dial(address(9, 1), address(9, 2)).await;
+    let mut open = open(9);
+    open.hold_time = 3;
+    hand.establish(open).await;
+    let begun = now();
+    for _ in 0..5 {
+        // It speaks every second, so we may as well.
+        while hand.hear().await != Some(Message::Keepalive) {}
+        hand.say(&Message::Keepalive).await;
+    }
+    assert!(begun.elapsed() > seconds(3));
+    let silent_since = now();
+    let said = hand.last_words().await;
+    assert_eq!(said, Some(Notification::hold_timer_expired()));
+    let waited = silent_since.elapsed();
+    assert!(waited > seconds(2) && waited < seconds(5), "{waited:?}");
+    let reason = until_down(&mut events).await;
+    assert!(reason.contains("said nothing for 3 s"), "{reason}");
 }

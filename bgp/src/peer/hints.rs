@@ -105,6 +105,7 @@ pub(crate) fn failed(reason: &str, config: &PeerConfig, before: &Counters) -> Op
         return counted(before, &now).or_else(|| no_answer(config));
     }
     let hints = [
+        ("takes nothing from us", "its BGP hangs or is overloaded"),
         (
             "hold timer expired",
             "the path may lose packets, or its BGP hangs",

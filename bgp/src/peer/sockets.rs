@@ -19,6 +19,10 @@ use crate::{
 /// Connections that may wait to be accepted: a whole mesh dials at once.
 const BACKLOG: i32 = 4096;
 
+/// Octets that wait in the kernel beyond what is on its way: enough to keep a link busy, and so few that a peer which takes
+/// nothing is noticed and what waits for it stays with us, where the newest replaces the older.
+const UNSENT: u32 = 64 * 1024;
+
 /// Listens on `address`, also before it is there. What it sends (SYN-ACKs) has the TTL that GTSM on the other side wants.
 ///
 /// # Errors
@@ -98,6 +102,7 @@ fn limit(socket: &impl AsFd, config: &PeerConfig, remote: IpAddr) -> io::Result<
     }
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     set_patience(socket, config.timers.hold)
 }
 

@@ -147,6 +147,9 @@ impl Reporter {
         if let Some(hint) = hints::failed(&reason, config, &self.before_dial) {
             self.hint = Some(hint);
         }
+        if self.state == SessionState::Established {
+            return; // the change of state says it
+        }
         if self.last_error.as_ref() == Some(&reason) {
             tracing::debug!(peer = %self.name, %reason, "failed again");
             return;
@@ -181,7 +184,12 @@ impl Reporter {
             self.hint = None;
         }
         if up || from == SessionState::Established {
-            tracing::info!(peer = %self.name, ?from, ?to, %reason, "state changed");
+            let hint = self.hint.as_deref();
+            tracing::info!(peer = %self.name, ?from, ?to, %reason, hint, "state changed");
+            let reason = match hint {
+                Some(hint) => format!("{reason}; {hint}"),
+                None => reason,
+            };
             if !up {
                 self.last_error = Some(reason.clone());
             }

@@ -1,0 +1,128 @@
+//! MD5 signatures (RFC 2385) and GTSM (RFC 5082) on real sockets.
+
+use bgp::{config::*, prefix::Prefix, speaker::Speaker, status::SessionState};
+
+use crate::harness::*;
+
+fn key(text: &str) -> Password {
+    Password::Key(text.as_bytes().into())
+}
+
+fn set(config: &mut SpeakerConfig, change: impl Fn(&mut PeerConfig)) {
+    config.peers.values_mut().for_each(change);
+}
+
+/// Whether this user may set MD5 keys on this kernel.
+async fn can_sign(speaker: &Speaker) -> bool {
+    let problems = loop {
+        let status = status(speaker).await;
+        if !status.listen.is_empty() || !status.problems.is_empty() {
+            break status.problems;
+        }
+        tokio::task::yield_now().await;
+    };
+    if problems.iter().any(|problem| problem.contains("NET_ADMIN")) {
+        println!("skipped: MD5 keys need CAP_NET_ADMIN: {problems:?}");
+        return false;
+    }
+    true
+}
+
+#[tokio::test]
+async fn with_the_same_password_the_session_comes_up() {
+    let (mut one, mut two) = couple(70);
+    set(&mut one, |peer| peer.password = key("secret"));
+    set(&mut two, |peer| peer.password = key("secret"));
+    let two = Speaker::start(two);
+    if !can_sign(&two).await {
+        return;
+    }
+    let one = Speaker::start(one);
+    until_up(&mut one.events()).await;
+}
+
+#[tokio::test]
+async fn with_unlike_passwords_it_does_not_and_the_hint_names_md5() {
+    for (test, password) in [(71, key("wrong")), (72, Password::None)] {
+        let (mut one, mut two) = couple(test);
+        set(&mut one, |peer| peer.password = key("secret"));
+        set(&mut two, |peer| peer.password = password.clone());
+        let two = Speaker::start(two);
+        if !can_sign(&two).await {
+            return;
+        }
+        let one = Speaker::start(one);
+        let text = problem(&mut one.events(), "no answer to our SYN").await;
+        assert!(text.contains("MD5") || text.contains("password"), "{text}");
+        assert_ne!(
+            peer_status(&one, "two").await.state,
+            SessionState::Established
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_changes_on_both_sides_takes_effect_live() {
+    let (mut one, mut two) = couple(73);
+    set(&mut one, |peer| peer.password = key("old"));
+    set(&mut two, |peer| peer.password = key("old"));
+    let speaker_two = Speaker::start(two.clone());
+    if !can_sign(&speaker_two).await {
+        return;
+    }
+    let speaker_one = Speaker::start(one.clone());
+    let mut events = speaker_one.events();
+    until_up(&mut events).await;
+    set(&mut one, |peer| peer.password = key("new"));
+    set(&mut two, |peer| peer.password = key("new"));
+    speaker_two.apply(two).await;
+    speaker_one.apply(one).await;
+    until_down(&mut events).await;
+    until_up(&mut events).await;
+}
+
+#[tokio::test]
+async fn a_range_may_have_a_password() {
+    let mut two = waiting(74);
+    let mut member = two.peers.remove("hand").expect("it is configured");
+    member.password = key("secret");
+    let range = RangeConfig {
+        range: Prefix::v4(address(74, 0), 24).expect("a prefix"),
+        peer: member,
+        limit: 10,
+    };
+    two.ranges.insert("rack".into(), range);
+    let two = Speaker::start(two);
+    if !can_sign(&two).await {
+        return;
+    }
+    let (mut one, _) = couple(74);
+    set(&mut one, |peer| peer.password = key("secret"));
+    let one = Speaker::start(one);
+    until_up(&mut one.events()).await;
+}
+
+#[tokio::test]
+async fn with_gtsm_on_both_sides_the_session_comes_up() {
+    let (mut one, mut two) = couple(75);
+    set(&mut one, |peer| peer.ttl = Ttl::Security(1));
+    set(&mut two, |peer| peer.ttl = Ttl::Security(1));
+    let two = Speaker::start(two);
+    let one = Speaker::start(one);
+    until_up(&mut one.events()).await;
+    drop(two);
+}
+
+#[tokio::test]
+async fn with_gtsm_packets_of_a_low_ttl_are_not_heard() {
+    // Our own OPEN reaches them, theirs never reaches us.
+    let (mut one, mut two) = couple(76);
+    set(&mut one, |peer| peer.ttl = Ttl::Send(64));
+    set(&mut two, |peer| peer.ttl = Ttl::Security(1));
+    let two = Speaker::start(two);
+    let mut of_two = two.events();
+    let one = Speaker::start(one);
+    let quiet = tokio::time::timeout(seconds(4), until_up(&mut of_two)).await;
+    assert!(quiet.is_err(), "no session may come up");
+    drop(one);
+}
