@@ -15,6 +15,7 @@ pub mod open;
 mod read;
 pub mod refresh;
 pub mod update;
+mod words;
 
 pub use attribute::{
     Aggregator, AsPath, Attributes, Community, ExtendedCommunity, LargeCommunity, NextHop, Origin,

@@ -10,9 +10,12 @@ pub(crate) struct Stream {
     pub(crate) runs: Vec<Vec<u8>>,
 }
 
+/// One direction of a connection: its addresses and ports, its segments by place, the number of the first.
+type Flow = (Vec<u8>, BTreeMap<u64, Vec<u8>>, u32);
+
 /// The streams of a capture, in the order of their first segment.
 pub(crate) fn streams(capture: &[u8]) -> Vec<Stream> {
-    let mut flows: Vec<(Vec<u8>, BTreeMap<u64, Vec<u8>>, u32)> = Vec::new();
+    let mut flows: Vec<Flow> = Vec::new();
     for (link, frame) in frames(capture) {
         let Some((flow, sequence, payload)) = segment(link, frame) else {
             continue;
