@@ -1,5 +1,12 @@
 //! The Rib as its peers see it: pure, with a clock moved by hand.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may panic"
+)]
+
 #[path = "rib/oracle.rs"]
 mod oracle;
 #[path = "rib/world.rs"]
