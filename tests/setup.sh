@@ -7,6 +7,7 @@ bird2:/usr/sbin/bird
 containernetworking-plugins:/usr/lib/cni/bridge
 tcpdump:/usr/bin/tcpdump
 iputils-ping:/usr/bin/ping
+gobgpd:/usr/bin/gobgpd
 iproute2:/usr/bin/ip
 nftables:/usr/sbin/nft
 util-linux:/usr/bin/nsenter

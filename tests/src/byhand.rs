@@ -16,7 +16,7 @@ pub use say::{
     Open, Update, attribute, capability, keepalive, message, mp_reach, mp_unreach, nlri,
     notification, refresh,
 };
-pub use table::{Table, numbered, numbered_name};
+pub use table::{Bulk, Table, numbered, numbered_name};
 
 /// Message types (RFC 4271 §4.1, RFC 2918 §3).
 pub mod kind {

@@ -26,7 +26,6 @@ pub mod program;
 pub mod router;
 pub mod segment;
 pub mod shell;
-pub mod speaker;
 pub mod story;
 pub mod wait;
 pub mod words;

@@ -1,6 +1,5 @@
 //! The lab runner behind `topologies/run`.
 
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,14 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tests::converge::{Cluster, Proof};
 use tests::lab::State;
-use tests::speaker::Manners;
 use tests::wait::now;
 use tests::{Lab, Options, Topology, container};
 
 const CONVERGENCE: Duration = Duration::from_secs(60);
 
-const USAGE: &str = "usage: lab run FILE [--keep] | lab up FILE | lab exec FILE NODE COMMAND… | lab down FILE\n\
-     and, inside a node: lab speak PEER AS counts|stops-reading | lab squat PORT";
+const USAGE: &str =
+    "usage: lab run FILE [--keep] | lab up FILE | lab exec FILE NODE COMMAND… | lab down FILE";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -25,9 +23,6 @@ fn main() -> ExitCode {
         ["run", file] => run(Path::new(file), false),
         ["run", file, "--keep"] => run(Path::new(file), true),
         ["up", file] => up(Path::new(file)),
-        ["speak", peer, asn, "counts"] => speak(peer, asn, Manners::Counts),
-        ["speak", peer, asn, "stops-reading"] => speak(peer, asn, Manners::StopsReading),
-        ["squat", port] => squat(port),
         ["down", file] => down(Path::new(file)),
         ["exec", file, node, command @ ..] if !command.is_empty() => {
             exec(Path::new(file), node, command)
@@ -43,22 +38,6 @@ fn main() -> ExitCode {
             eprintln!("\nFAILED: {error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn speak(peer: &str, asn: &str, manners: Manners) -> Result<()> {
-    tests::speaker::speak(peer.parse()?, asn.parse()?, manners)
-}
-
-/// Holds a TCP port of both families, and answers nobody.
-fn squat(port: &str) -> Result<()> {
-    let port: u16 = port.parse()?;
-    let _four = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
-    // Where IPv6 sockets take IPv4 connections too, the first one has taken the port for both.
-    let _six = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port));
-    println!("listening");
-    loop {
-        std::thread::park();
     }
 }
 

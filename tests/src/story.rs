@@ -265,3 +265,44 @@ pub fn at<'a>(value: &'a Value, pointer: &str) -> Result<&'a Value> {
         .pointer(pointer)
         .with_context(|| format!("no {pointer} in {value:#}"))
 }
+
+/// A session that must not be touched: what changes when it is reset.
+#[derive(Debug)]
+pub struct Steady<'lab> {
+    node: &'lab Container,
+    name: String,
+    before: Vec<Value>,
+}
+
+impl<'lab> Steady<'lab> {
+    /// Waits until the session of `node` with its peer `name` is up.
+    pub fn session(node: &'lab Container, name: &str) -> Result<Self> {
+        is_up(node, name)?;
+        Ok(Self {
+            node,
+            name: name.to_owned(),
+            before: Self::look(node, name)?,
+        })
+    }
+
+    fn look(node: &Container, name: &str) -> Result<Vec<Value>> {
+        let peer = peer(node, name)?;
+        let fields = ["/state", "/since", "/establishedCount", "/lastError"];
+        Ok(fields
+            .map(|field| peer.pointer(field).cloned().unwrap_or_default())
+            .to_vec())
+    }
+
+    /// Fails if it is not what it was.
+    pub fn holds(&self) -> Result<()> {
+        let now = Self::look(self.node, &self.name)?;
+        anyhow::ensure!(
+            now == self.before,
+            "{}: the session with {} was {:?}, is {now:?}",
+            self.node.name,
+            self.name,
+            self.before
+        );
+        Ok(())
+    }
+}

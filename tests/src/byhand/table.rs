@@ -7,8 +7,60 @@ use anyhow::{Context, Result};
 
 use super::{Said, Update, mp_unreach, nlri};
 
-/// Prefixes that share their attributes: few enough that an UPDATE of ours stays below 4,096 octets.
+/// Prefixes in one UPDATE that withdraws: few enough that it stays below 4,096 octets.
 const SET: usize = 200;
+
+/// Numbered prefixes to be announced.
+#[derive(Debug, Clone)]
+pub struct Bulk {
+    /// How many, from number 0.
+    pub count: u32,
+    /// Prefixes that share an AS path, and stand in one UPDATE.
+    pub set: usize,
+    /// Communities that mean nothing, so that the attributes take space.
+    pub ballast: u16,
+    /// The AS path but for its last AS, which names the set.
+    pub path: Vec<u32>,
+    /// Its family is the prefixes' one.
+    pub next_hop: IpAddr,
+}
+
+impl Bulk {
+    /// In sets of 200, without ballast.
+    #[must_use]
+    pub fn of(count: u32, path: &[u32], next_hop: IpAddr) -> Self {
+        Self {
+            count,
+            set: SET,
+            ballast: 0,
+            path: path.to_vec(),
+            next_hop,
+        }
+    }
+
+    /// The octets of UPDATEs that announce all of them with that mark.
+    #[must_use]
+    pub fn announce(&self, mark: u16) -> Vec<u8> {
+        let numbers: Vec<u32> = (0..self.count).collect();
+        let communities: Vec<(u16, u16)> = std::iter::once((Table::MARK, mark))
+            .chain((0..self.ballast).map(|number| (64_999, number)))
+            .collect();
+        let mut octets = Vec::new();
+        for (set, numbers) in (100_000..).zip(numbers.chunks(self.set)) {
+            let prefixes: Vec<u8> = numbers
+                .iter()
+                .flat_map(|number| numbered(*number, self.next_hop.is_ipv6()))
+                .collect();
+            let path: Vec<u32> = self.path.iter().copied().chain([set]).collect();
+            let update = match self.next_hop {
+                IpAddr::V4(hop) => Update::announcing(&path, hop).prefixes(&prefixes),
+                IpAddr::V6(hop) => Update::announcing6(&path, hop, &prefixes),
+            };
+            octets.extend(update.communities(&communities).octets());
+        }
+        octets
+    }
+}
 
 /// The first of the numbered IPv4 prefixes: 20.0.0.0/24, 20.0.1.0/24 …
 const FIRST: u32 = 0x1400_0000;
@@ -63,24 +115,6 @@ pub struct Table {
 impl Table {
     /// The community whose lower half is the mark.
     pub const MARK: u16 = 65_000;
-
-    /// The octets of UPDATEs that announce `count` numbered prefixes with that mark, in sets of their own AS path.
-    #[must_use]
-    pub fn announce(count: u32, path: &[u32], next_hop: IpAddr, mark: u16) -> Vec<u8> {
-        let ipv6 = next_hop.is_ipv6();
-        let numbers: Vec<u32> = (0..count).collect();
-        let mut octets = Vec::new();
-        for (set, numbers) in numbers.chunks(SET).enumerate() {
-            let prefixes: Vec<u8> = numbers.iter().flat_map(|n| numbered(*n, ipv6)).collect();
-            let path: Vec<u32> = path.iter().copied().chain([100_000 + set as u32]).collect();
-            let update = match next_hop {
-                IpAddr::V4(hop) => Update::announcing(&path, hop).prefixes(&prefixes),
-                IpAddr::V6(hop) => Update::announcing6(&path, hop, &prefixes),
-            };
-            octets.extend(update.communities(&[(Self::MARK, mark)]).octets());
-        }
-        octets
-    }
 
     /// The octets of UPDATEs that withdraw `count` numbered prefixes.
     #[must_use]
@@ -193,7 +227,7 @@ mod tests {
         for next_hop in ["10.0.0.9", "fd00:10::9"] {
             let next_hop: IpAddr = next_hop.parse().expect("an address");
             let mut table = Table::default();
-            for body in bodies(&Table::announce(1000, &[65_009], next_hop, 7)) {
+            for body in bodies(&Bulk::of(1000, &[65_009], next_hop).announce(7)) {
                 table
                     .hear(&read_update(body).expect("whole"))
                     .expect("whole");

@@ -1,303 +1,343 @@
-//! A mistake in one place gives a clear message there, and harms nothing else on the node.
+//! Two routers that disagree: the session says what is wrong in words that help, and the session next door notices nothing.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use nix::sys::signal::Signal;
 use tests::Lab;
-use tests::story::{CONVERGENCE, complains, edit, is_up, story, story_with, write};
+use tests::container::Container;
+use tests::segment::Segment;
+use tests::story::{Steady, append, at, complains, complaint, edit, is_up, peer, write};
 use tests::wait::{always, eventually};
 
-const IPV4: &str = "  families: [IPv4]\n";
+const SOON: Duration = Duration::from_secs(20);
 
-fn bgp(lab: &Lab) -> std::path::PathBuf {
-    lab.manifests().join("bgp.yaml")
-}
+/// `frr` is where the faults are, `bird` is next door; both send three prefixes of the pod network.
+const MANIFEST: &str = "apiVersion: routelet.dev/v1alpha1
+kind: BGPConfiguration
+metadata: {name: default}
+spec:
+  asNumber: 65001
+  topology: External
+  timers: {connectRetrySeconds: 1, holdSeconds: 9, keepaliveSeconds: 3, idleHoldMaxSeconds: 2}
+  podNetwork: {clusterCIDRs: [10.244.0.0/16]}
+---
+apiVersion: routelet.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: bird}
+spec: {peerAddress: 10.0.0.253, peerASN: 65253}
+---
+apiVersion: routelet.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: frr}
+spec:
+  peerAddress: 10.0.0.254
+  peerASN: 65254
+";
 
-fn secret(password: &str) -> String {
+const FRR: &str = "
+ip route 10.244.54.0/24 blackhole
+ip route 10.244.55.0/24 blackhole
+ip route 10.244.56.0/24 blackhole
+router bgp 65254
+ bgp router-id 10.0.0.254
+ no bgp ebgp-requires-policy
+ neighbor 10.0.0.1 remote-as 65001
+ neighbor 10.0.0.1 timers connect 1
+ neighbor 10.0.0.1 advertisement-interval 0
+ address-family ipv4 unicast
+  network 10.244.54.0/24
+  network 10.244.55.0/24
+  network 10.244.56.0/24
+ exit-address-family
+exit
+";
+
+/// `also` stands in BIRD's BGP protocol.
+fn bird(also: &str) -> String {
     format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: tor-md5}}\nstringData: {{password: {password}}}\n"
+        "
+protocol static {{ ipv4; route 10.244.51.0/24 blackhole; route 10.244.52.0/24 blackhole; route 10.244.53.0/24 blackhole; }}
+protocol bgp node1 {{
+	local 10.0.0.253 as 65253;
+	neighbor 10.0.0.1 as 65001;
+	connect delay time 1; error wait time 1, 2;
+	ipv4 {{ import all; export where source = RTS_STATIC; }};
+	{also}
+}}
+"
     )
 }
 
-/// MD5 between FRR and the nodes on the IPv4 sessions.
-fn md5(files: &Path, password: Option<&str>) -> Result<()> {
-    let frr = files.join("tor-frr/tor/frr.conf");
-    edit(
-        &frr,
-        " neighbor NODES4 timers connect 1\n",
-        " neighbor NODES4 timers connect 1\n neighbor NODES4 password right\n",
-    )?;
-    edit(
-        &files.join("tor-frr/manifests/bgp.yaml"),
-        IPV4,
-        &format!("{IPV4}  authSecretRef: {{name: tor-md5, key: password}}\n"),
-    )?;
-    if let Some(password) = password {
-        write(
-            &files.join("tor-frr/manifests/secret.yaml"),
-            &secret(password),
-        )?;
+/// One network with node1, FRR and BIRD on it.
+struct Scene<'lab> {
+    lab: &'lab Lab,
+    node1: &'lab Container,
+    frr: &'lab Container,
+    bgp: PathBuf,
+}
+
+impl Scene<'_> {
+    /// Lets `tell` play with the session with FRR; the one with BIRD must not notice.
+    fn play(name: &str, tell: impl FnOnce(&Scene<'_>) -> Result<()>) {
+        let segment = Segment::named(name)
+            .manifest("bgp.yaml", MANIFEST)
+            .routelet(1)
+            .frr("frr", 254, FRR)
+            .bird("bird", 253, &bird(""));
+        segment.story(|lab| {
+            let scene = Scene {
+                lab,
+                node1: lab.node("node1")?,
+                frr: lab.node("frr")?,
+                bgp: lab.manifests().join("bgp.yaml"),
+            };
+            let neighbour = Steady::session(scene.node1, "bird")?;
+            is_up(scene.node1, "frr")?;
+            tell(&scene)?;
+            neighbour.holds()?;
+            scene.node1.our_route("10.244.53.0/24")?;
+            Ok(())
+        });
     }
-    Ok(())
+
+    /// Adds to the spec of the peer `frr`.
+    fn with(&self, line: &str) -> Result<()> {
+        append(&self.bgp, &format!("  {line}\n"))
+    }
+
+    fn without(&self, line: &str) -> Result<()> {
+        edit(&self.bgp, &format!("  {line}\n"), "")
+    }
+
+    /// Changes FRR's side, and lets it try at once.
+    fn theirs(&self, line: &str) -> Result<()> {
+        self.frr.vtysh_configure(&["router bgp 65254", line])?;
+        self.frr
+            .run(&["vtysh", "-c", "clear bgp 10.0.0.1"])
+            .map(drop)
+    }
+
+    fn up(&self) -> Result<()> {
+        is_up(self.node1, "frr")?;
+        eventually(SOON, "its routes are in the kernel", || {
+            self.node1.our_route("10.244.56.0/24").map(drop)
+        })
+    }
+
+    fn complains(&self, words: &[&str]) -> Result<()> {
+        complains(self.node1, "frr", words)?;
+        eventually(SOON, "its routes are gone", || {
+            self.node1.no_route_of_ours("10.244.56.0/24")
+        })
+    }
+
+    fn secret(&self, password: &str) -> Result<()> {
+        let text = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: tor-md5}}\nstringData: {{password: {password}}}\n"
+        );
+        write(&self.lab.manifests().join("secret.yaml"), &text)
+    }
 }
 
 #[test]
-fn the_right_md5_password_is_right() {
-    story_with(
-        "tor-frr",
-        |files| md5(files, Some("right")),
-        |lab| lab.converged().map(drop),
-    );
-}
-
-#[test]
-fn a_wrong_md5_password_is_suspected_and_can_be_put_right() {
-    story_with(
-        "tor-frr",
-        |files| md5(files, Some("wrong")),
-        |lab| {
-            let node1 = lab.node("node1")?;
-            is_up(node1, "tor-ipv6")?;
-            complains(node1, "tor-ipv4", &["md5"])?;
-            write(&lab.manifests().join("secret.yaml"), &secret("right"))?;
-            is_up(node1, "tor-ipv4")?;
-            lab.converged().map(drop)
-        },
-    );
-}
-
-#[test]
-fn a_missing_secret_holds_the_session_down_and_says_so() {
-    story_with(
-        "tor-frr",
-        |files| md5(files, None),
-        |lab| {
-            let node1 = lab.node("node1")?;
-            is_up(node1, "tor-ipv6")?;
-            eventually(CONVERGENCE, "status names the secret", || {
-                let told = node1.routelet(&["status"])?.to_string();
-                ensure!(told.contains("tor-md5"), "{told}");
-                Ok(())
-            })?;
-            write(&lab.manifests().join("secret.yaml"), &secret("right"))?;
-            is_up(node1, "tor-ipv4")
-        },
-    );
-}
-
-#[test]
-fn md5_on_our_side_only_is_suspected() {
-    story("tor-frr", |lab| {
-        lab.converged()?;
-        let node1 = lab.node("node1")?;
-        write(&lab.manifests().join("secret.yaml"), &secret("right"))?;
-        edit(
-            &bgp(lab),
-            IPV4,
-            &format!("{IPV4}  authSecretRef: {{name: tor-md5, key: password}}\n"),
-        )?;
-        complains(node1, "tor-ipv4", &["md5"])?;
-        is_up(node1, "tor-ipv6")
+fn an_md5_password_on_one_side_or_a_wrong_one_is_suspected() {
+    Scene::play("md5", |scene| {
+        scene.secret("right")?;
+        scene.with("authSecretRef: {name: tor-md5, key: password}")?;
+        scene.complains(&["md5"])?;
+        scene.theirs("neighbor 10.0.0.1 password right")?;
+        scene.up()?;
+        scene.theirs("neighbor 10.0.0.1 password other")?;
+        scene.complains(&["md5"])?;
+        scene.secret("other")?;
+        scene.up()?;
+        scene.without("authSecretRef: {name: tor-md5, key: password}")?;
+        scene.complains(&["md5"])?;
+        scene.theirs("no neighbor 10.0.0.1 password other")?;
+        scene.up()
     });
 }
 
 #[test]
-fn ttl_security_works_where_both_have_it() {
-    let both = |files: &Path| {
-        edit(
-            &files.join("tor-frr/tor/frr.conf"),
-            " neighbor NODES4 timers connect 1\n",
-            " neighbor NODES4 timers connect 1\n neighbor NODES4 ttl-security hops 1\n",
-        )?;
-        edit(
-            &files.join("tor-frr/manifests/bgp.yaml"),
-            IPV4,
-            &format!("{IPV4}  ttlSecurity: 1\n"),
-        )
-    };
-    story_with("tor-frr", both, |lab| lab.converged().map(drop));
-}
-
-#[test]
-fn ttl_security_on_our_side_only_is_suspected() {
-    story("tor-frr", |lab| {
-        lab.converged()?;
-        let node1 = lab.node("node1")?;
-        edit(&bgp(lab), IPV4, &format!("{IPV4}  ttlSecurity: 1\n"))?;
-        complains(node1, "tor-ipv4", &["ttl", "hop"])?;
-        is_up(node1, "tor-ipv6")
+fn a_missing_secret_holds_the_session_down_and_never_means_no_password() {
+    Scene::play("secret", |scene| {
+        scene.with("authSecretRef: {name: tor-md5, key: password}")?;
+        scene.complains(&["tor-md5"])?;
+        let status = scene.node1.output(&["routelet", "status"])?;
+        ensure!(
+            status.code == 1 && status.stdout.contains("tor-md5"),
+            "{}",
+            status.stdout
+        );
+        // FRR asks for none, and still there is no session without.
+        always(Duration::from_secs(2), "the session stays down", || {
+            let told = complaint(scene.node1, "frr")?;
+            ensure!(told.starts_with("Idle"), "{told}");
+            Ok(())
+        })?;
+        scene.secret("found")?;
+        scene.theirs("neighbor 10.0.0.1 password found")?;
+        scene.up()?;
+        let shown = scene.node1.run(&["routelet", "status", "--dump"])?;
+        ensure!(!shown.contains("found\""), "the status shows the password");
+        ensure!(
+            !scene.lab.said("node1").contains("password: found"),
+            "the log shows the password"
+        );
+        Ok(())
     });
 }
 
 #[test]
-fn a_wrong_as_number_is_named() {
-    story("tor-frr", |lab| {
-        let cluster = lab.converged()?;
-        let node1 = lab.node("node1")?;
-        edit(
-            &bgp(lab),
-            "  peerASN: 65000\n  families: [IPv4]\n",
-            "  peerASN: 65999\n  families: [IPv4]\n",
-        )?;
-        complains(node1, "tor-ipv4", &["65000"])?;
-        is_up(node1, "tor-ipv6")?;
-        edit(&bgp(lab), "65999", "65000")?;
-        cluster.converge(CONVERGENCE)
+fn ttl_security_on_one_side_is_suspected() {
+    Scene::play("gtsm", |scene| {
+        scene.with("ttlSecurity: 1")?;
+        scene.complains(&["ttl"])?;
+        scene.theirs("neighbor 10.0.0.1 ttl-security hops 1")?;
+        scene.up()?;
+        scene.without("ttlSecurity: 1")?;
+        scene.complains(&["gtsm", "ttl"])?;
+        scene.theirs("no neighbor 10.0.0.1 ttl-security hops 1")?;
+        scene.up()
     });
 }
 
 #[test]
-fn too_many_prefixes_end_that_session_only() {
-    story("tor-frr", |lab| {
-        lab.converged()?;
-        let node1 = lab.node("node1")?;
-        edit(
-            &bgp(lab),
-            IPV4,
-            &format!("{IPV4}  maxPrefixes: {{count: 1, action: Shutdown, idleSeconds: 5}}\n"),
-        )?;
-        complains(node1, "tor-ipv4", &["prefix"])?;
-        is_up(node1, "tor-ipv6")?;
-        eventually(CONVERGENCE, "FRR was told why", || {
-            let told = lab
-                .node("tor")?
-                .run(&["vtysh", "-c", "show bgp neighbors 10.0.0.1"])?;
+fn a_wrong_as_number_is_named_on_either_side() {
+    Scene::play("wrongas", |scene| {
+        edit(&scene.bgp, "peerASN: 65254", "peerASN: 65999")?;
+        scene.complains(&["65254"])?;
+        edit(&scene.bgp, "peerASN: 65999", "peerASN: 65254")?;
+        scene.up()?;
+        scene.theirs("neighbor 10.0.0.1 remote-as 65888")?;
+        scene.complains(&["bad peer as"])?;
+        scene.theirs("neighbor 10.0.0.1 remote-as 65001")?;
+        scene.up()
+    });
+}
+
+#[test]
+fn a_hold_time_that_they_do_not_take_is_named() {
+    Scene::play("hold", |scene| {
+        scene.theirs("bgp minimum-holdtime 20")?;
+        scene.complains(&["hold time"])?;
+        scene.with("timers: {holdSeconds: 30}")?;
+        scene.up()?;
+        // One that no RFC allows never gets so far.
+        edit(&scene.bgp, "{holdSeconds: 30}", "{holdSeconds: 2}")?;
+        eventually(SOON, "status names the field", || {
+            let status = scene.node1.output(&["routelet", "status"])?;
             ensure!(
-                told.contains("Maximum Number of Prefixes Reached"),
+                status.code == 1 && status.stdout.contains("holdSeconds"),
+                "{}",
+                status.stdout
+            );
+            Ok(())
+        })?;
+        scene.up()
+    });
+}
+
+#[test]
+fn too_many_prefixes_are_told_or_end_that_session_only() {
+    Scene::play("prefixes", |scene| {
+        let limited = Steady::session(scene.node1, "frr")?;
+        scene.with("maxPrefixes: {count: 2, action: Warn}")?;
+        eventually(SOON, "it is told", || {
+            let told = scene.node1.run(&["routelet", "events"])?
+                + &scene.node1.output(&["routelet", "status"])?.stdout;
+            ensure!(
+                told.lines()
+                    .any(|line| line.contains("frr") && line.contains("prefixes")),
                 "{told}"
             );
             Ok(())
-        })
+        })?;
+        limited.holds()?;
+        scene.up()?;
+
+        edit(
+            &scene.bgp,
+            "{count: 2, action: Warn}",
+            "{count: 2, action: Shutdown, idleSeconds: 3600}",
+        )?;
+        scene.complains(&["prefix"])?;
+        let neighbor = scene.frr.vtysh("show bgp neighbors 10.0.0.1 json")?;
+        ensure!(
+            neighbor
+                .to_string()
+                .contains("Maximum Number of Prefixes Reached"),
+            "{neighbor:#}"
+        );
+        // The operator raises the limit: nobody waits for an hour.
+        edit(&scene.bgp, "{count: 2,", "{count: 20,")?;
+        scene.up()
     });
 }
 
 #[test]
-fn manifests_are_checked_with_file_line_and_column() {
-    story("mesh", |lab| {
+fn a_session_that_is_shut_down_says_so_on_both_sides() {
+    Scene::play("shutdown", |scene| {
+        scene.with("shutdown: {message: cable swap}")?;
+        scene.complains(&["cable swap", "shut down"])?;
+        let neighbor = scene.frr.vtysh("show bgp neighbors 10.0.0.1 json")?;
+        let told = neighbor.to_string();
+        ensure!(
+            told.contains("Administrative Shutdown") && told.contains("cable swap"),
+            "{neighbor:#}"
+        );
+        scene.without("shutdown: {message: cable swap}")?;
+        scene.up()?;
+        scene.theirs("neighbor 10.0.0.1 shutdown message coffee break")?;
+        scene.complains(&["coffee break"])?;
+        scene.theirs("no neighbor 10.0.0.1 shutdown")?;
+        scene.up()
+    });
+}
+
+#[test]
+fn bird_agrees_on_md5_and_ttl_security_and_disagrees_in_words() {
+    let segment = Segment::named("birdside")
+        .manifest("bgp.yaml", MANIFEST)
+        .routelet(1)
+        .frr("frr", 254, FRR)
+        .bird("bird", 253, &bird(""));
+    segment.story(|lab| {
         let node1 = lab.node("node1")?;
-        let check = |text: &str| -> Result<(i32, String)> {
-            write(&node1.path("/tmp/x.yaml"), text)?;
-            let done = node1.output(&["routelet", "check", "-f", "/tmp/x.yaml"])?;
-            Ok((done.code, done.stdout + &done.stderr))
-        };
-        let configuration = |spec: &str| {
-            format!(
-                "apiVersion: routelet.dev/v1alpha1\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec:\n  {spec}\n"
+        let neighbour = Steady::session(node1, "frr")?;
+        is_up(node1, "bird")?;
+        let ours = |lines: &str| {
+            let text = MANIFEST.replace(
+                "spec: {peerAddress: 10.0.0.253, peerASN: 65253}",
+                &format!("spec: {{peerAddress: 10.0.0.253, peerASN: 65253, {lines}}}"),
+            );
+            write(
+                &lab.manifests().join("bgp.yaml"),
+                &format!(
+                    "{text}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: key}}\nstringData: {{password: right}}\n"
+                ),
             )
         };
-        let (code, told) = check(&configuration("asNumer: 1"))?;
-        ensure!(
-            code != 0 && told.contains("x.yaml:5:3") && told.contains("asNumer"),
-            "unknown field: {code} {told}"
-        );
-        let (code, told) = check(&configuration("timers: {holdSeconds: 2}"))?;
-        ensure!(
-            code != 0 && told.contains("hold"),
-            "hold time of 2: {code} {told}"
-        );
-        let (code, told) = check(&configuration("timers: {holdSeconds: 9}"))?;
-        ensure!(code == 0, "a good one: {code} {told}");
-        let (code, told) = check("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n")?;
-        ensure!(
-            code == 0 && told.contains("Deployment"),
-            "an unknown kind is skipped with a warning: {code} {told}"
-        );
-        Ok(())
-    });
-}
-
-#[test]
-fn a_second_daemon_on_the_node_is_refused() {
-    story("mesh", |lab| {
-        let cluster = lab.converged()?;
-        let node1 = lab.node("node1")?;
-        let second = node1.output(&[
-            "timeout",
-            "20",
-            "routelet",
-            "run",
-            "--node",
-            "node1",
-            "--config",
-            "/etc/routelet",
-        ])?;
-        ensure!(
-            second.code == 2 || second.code == 1,
-            "exit code {}: {}{}",
-            second.code,
-            second.stdout,
-            second.stderr
-        );
-        let told = (second.stdout + &second.stderr).to_lowercase();
-        ensure!(
-            told.contains("already") || told.contains("another"),
-            "{told}"
-        );
-        always(Duration::from_secs(1), "the first one is unharmed", || {
-            ensure!(cluster.missing()?.is_empty(), "{:?}", cluster.missing()?);
-            Ok(())
-        })
-    });
-}
-
-#[test]
-fn a_port_in_use_is_told_and_the_sessions_we_dial_come_up() {
-    story("tor-frr", |lab| {
-        let cluster = lab.converged()?;
-        let node1 = lab.node("node1")?;
-        lab.stop("node1", Signal::SIGKILL)?;
-        let squatter = crate::tool(node1, &["squat", "179"])?;
-        squatter.says("listening")?;
-        lab.start("node1")?;
-        eventually(CONVERGENCE, "status tells of the port", || {
-            let told = node1.routelet(&["status"])?.to_string();
-            ensure!(told.contains("179") && told.contains("in use"), "{told}");
-            Ok(())
-        })?;
-        cluster.converge(CONVERGENCE)?;
-        drop(squatter);
-        eventually(CONVERGENCE, "the port is taken once it is free", || {
-            let told = node1.run(&["ss", "-Hltn", "sport", "=", ":179"])?;
-            ensure!(!told.trim().is_empty(), "nobody listens");
-            Ok(())
-        })
-    });
-}
-
-#[test]
-fn without_permission_it_says_what_is_missing() {
-    story("mesh", |lab| {
-        let node1 = lab.node("node1")?;
-        lab.stop("node1", Signal::SIGTERM)?;
-        let done = node1.output(&[
-            "setpriv",
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "--inh-caps=-all",
-            "timeout",
-            "20",
-            "routelet",
-            "run",
-            "--node",
-            "node1",
-            "--config",
-            "/etc/routelet",
-            "--socket",
-            "/tmp/s",
-            "--state-dir",
-            "/tmp/state",
-        ])?;
-        let told = done.stdout + &done.stderr;
-        ensure!(done.code != 0 && done.code != 124, "it ran on: {told}");
-        ensure!(
-            told.contains("NET_ADMIN") || told.to_lowercase().contains("permi"),
-            "{told}"
-        );
-        Ok(())
+        let theirs = |lines: &str| -> Result<()> {
+            write(
+                &lab.files("bird").join("bird.conf"),
+                &format!("router id 10.0.0.253;\nprotocol device {{}}\n{}", bird(lines)),
+            )?;
+            lab.node("bird")?.birdc("configure").map(drop)
+        };
+        let md5 = "authSecretRef: {name: key, key: password}";
+        theirs("password \"right\";")?;
+        complains(node1, "bird", &["md5"])?;
+        ours(md5)?;
+        is_up(node1, "bird")?;
+        theirs("password \"wrong\";")?;
+        complains(node1, "bird", &["md5"])?;
+        theirs("password \"right\"; ttl security yes;")?;
+        ours(&format!("{md5}, ttlSecurity: 1"))?;
+        is_up(node1, "bird")?;
+        let told = peer(node1, "bird")?;
+        ensure!(at(&told, "/state")? == "Established", "{told:#}");
+        neighbour.holds()
     });
 }

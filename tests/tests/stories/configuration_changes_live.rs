@@ -1,110 +1,226 @@
-//! A change of configuration touches what changed: other sessions stay, other routes stay.
+//! A change of configuration touches what changed, and nothing else: no session is reset, on either side.
 
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
 use tests::Lab;
 use tests::container::Container;
-use tests::story::{CONVERGENCE, append, edit, established, peer, story};
+use tests::segment::Segment;
+use tests::story::{append, at, edit, established, is_up, peer, story, write};
 use tests::wait::{always, eventually};
 
 const LIVE: Duration = Duration::from_secs(10);
 
-/// No session that was there `before` was established again.
-fn untouched(node: &Container, before: &BTreeMap<String, u64>) -> Result<()> {
-    let now = established(node)?;
-    for (name, count) in before {
-        ensure!(
-            now.get(name) == Some(count),
-            "{}: {name} was established {count} times before, now {:?}",
-            node.name,
-            now.get(name)
-        );
-    }
-    Ok(())
+const MANIFEST: &str = "apiVersion: routelet.dev/v1alpha1
+kind: BGPConfiguration
+metadata: {name: default}
+spec:
+  asNumber: 65001
+  topology: External
+  podNetwork: {clusterCIDRs: [10.244.0.0/16, \"fd00:10:244::/48\"]}
+---
+apiVersion: routelet.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: frr}
+spec:
+  peerAddress: 10.0.0.254
+  peerASN: 65254
+";
+
+const FRR: &str = "
+ip route 10.244.54.0/24 blackhole
+ip route 10.244.55.0/24 blackhole
+router bgp 65254
+ bgp router-id 10.0.0.254
+ no bgp ebgp-requires-policy
+ neighbor 10.0.0.1 remote-as 65001
+ neighbor 10.0.0.1 timers connect 1
+ neighbor 10.0.0.1 advertisement-interval 0
+ address-family ipv4 unicast
+  network 10.244.54.0/24
+  network 10.244.55.0/24
+ exit-address-family
+exit
+";
+
+const BIRD: &str = "
+protocol static { ipv4; route 10.244.53.0/24 blackhole; }
+protocol bgp node1 {
+	local 10.0.0.253 as 65253;
+	neighbor 10.0.0.1 as 65001;
+	connect delay time 1;
+	ipv4 { import all; export where source = RTS_STATIC; };
+}
+";
+
+/// node1 between FRR, which it knows, and BIRD, which it does not know yet.
+fn between(name: &str) -> Segment {
+    Segment::named(name)
+        .manifest("bgp.yaml", MANIFEST)
+        .routelet(1)
+        .frr("frr", 254, FRR)
+        .bird("bird", 253, BIRD)
 }
 
-fn bgp(lab: &Lab) -> std::path::PathBuf {
+fn bgp(lab: &Lab) -> PathBuf {
     lab.manifests().join("bgp.yaml")
 }
 
-#[test]
-fn a_peer_is_added_and_removed() {
-    story("tor-frr", |lab| {
-        let cluster = lab.converged()?;
-        let node1 = cluster.member("node1")?.container;
-        let before = established(node1)?;
-        let extra = "---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\nmetadata: {name: extra}\nspec: {node: node1, peerAddress: 10.0.0.2, peerASN: 65002}\n---\n\
-                     apiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\nmetadata: {name: extra-back}\nspec: {node: node2, peerAddress: 10.0.0.1, peerASN: 65001}\n";
-        append(&bgp(lab), extra)?;
-        eventually(CONVERGENCE, "the new session is up", || {
-            ensure!(
-                peer(node1, "extra")?
-                    .get("state")
-                    .is_some_and(|state| state == "Established"),
-                "not yet"
-            );
-            Ok(())
-        })?;
-        untouched(node1, &before)?;
-        edit(&bgp(lab), extra, "")?;
-        eventually(LIVE, "the session is gone", || {
-            ensure!(!established(node1)?.contains_key("extra"), "still there");
-            Ok(())
-        })?;
-        untouched(node1, &before)?;
-        cluster.converge(Duration::from_secs(1))
-    });
+/// What both sides say of the session between node1 and FRR that changes when it is reset.
+#[derive(Debug, PartialEq)]
+struct Session {
+    ours: Vec<Value>,
+    theirs: Vec<Value>,
 }
 
-#[test]
-fn an_import_policy_changes_without_a_session_going_down() {
-    story("tor-frr", |lab| {
-        let cluster = lab.converged()?;
-        let node1 = cluster.member("node1")?.container;
-        let before = established(node1)?;
-        let policy = "  families: [IPv4]\n  import:\n    rules:\n    - {match: {prefixes: [{cidr: 10.244.2.0/24}]}, action: Reject}\n    - {match: {prefixes: [{cidr: 10.244.0.0/16, maxLength: 24}]}, action: Accept}\n";
-        edit(&bgp(lab), "  families: [IPv4]\n", policy)?;
-        eventually(LIVE, "node2's pods are refused", || {
-            node1.no_route_of_ours("10.244.2.0/24")
-        })?;
-        node1.our_route("10.244.3.0/24")?;
-        edit(&bgp(lab), policy, "  families: [IPv4]\n")?;
-        eventually(LIVE, "node2's pods are back", || {
-            node1.our_route("10.244.2.0/24")
-        })?;
-        untouched(node1, &before)?;
-        for member in &cluster.members {
-            ensure!(
-                established(member.container)?
-                    .values()
-                    .all(|count| *count == 1),
-                "{}: a session was reset",
-                member.name
-            );
-        }
+impl Session {
+    fn with_frr(lab: &Lab) -> Result<Self> {
+        is_up(lab.node("node1")?, "frr")?;
+        let ours = peer(lab.node("node1")?, "frr")?;
+        let theirs = neighbor(lab)?;
+        Ok(Self {
+            ours: ["/state", "/since", "/establishedCount"]
+                .map(|field| ours.pointer(field).cloned().unwrap_or_default())
+                .to_vec(),
+            theirs: [
+                "bgpTimerUpEstablishedEpoch",
+                "connectionsEstablished",
+                "connectionsDropped",
+            ]
+            .map(|field| theirs.get(field).cloned().unwrap_or_default())
+            .to_vec(),
+        })
+    }
+
+    fn untouched(&self, lab: &Lab) -> Result<()> {
+        let now = Self::with_frr(lab)?;
+        ensure!(
+            *self == now,
+            "the session with FRR was {self:?}, is {now:?}"
+        );
         Ok(())
+    }
+}
+
+/// FRR's own words on node1.
+fn neighbor(lab: &Lab) -> Result<Value> {
+    let shown = lab.node("frr")?.vtysh("show bgp neighbors 10.0.0.1 json")?;
+    Ok(at(&shown, "/10.0.0.1")?.clone())
+}
+
+fn count(value: &Value, pointer: &str) -> Result<u64> {
+    at(value, pointer)?.as_u64().context("a number")
+}
+
+fn has(node: &Container, prefix: &str) -> Result<()> {
+    eventually(LIVE, &format!("{prefix} is there"), || {
+        node.our_route(prefix).map(drop)
+    })
+}
+
+fn has_not(node: &Container, prefix: &str) -> Result<()> {
+    eventually(LIVE, &format!("{prefix} is gone"), || {
+        node.no_route_of_ours(prefix)
+    })
+}
+
+#[test]
+fn a_peer_comes_and_goes() {
+    between("comes").story(|lab| {
+        let node1 = lab.node("node1")?;
+        let session = Session::with_frr(lab)?;
+        has(node1, "10.244.54.0/24")?;
+        node1.no_route_of_ours("10.244.53.0/24")?;
+
+        let bird = "---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\nmetadata: {name: bird}\nspec: {peerAddress: 10.0.0.253, peerASN: 65253}\n";
+        append(&bgp(lab), bird)?;
+        is_up(node1, "bird")?;
+        has(node1, "10.244.53.0/24")?;
+        session.untouched(lab)?;
+
+        edit(&bgp(lab), bird, "")?;
+        has_not(node1, "10.244.53.0/24")?;
+        eventually(LIVE, "it is no peer any more", || {
+            let left = established(node1)?;
+            ensure!(left.keys().eq(["frr"]), "{left:?}");
+            Ok(())
+        })?;
+        eventually(LIVE, "BIRD was told why", || {
+            let told = lab.node("bird")?.birdc("show protocols all node1")?;
+            ensure!(told.contains("Peer de-configured"), "{told}");
+            Ok(())
+        })?;
+        node1.our_route("10.244.54.0/24")?;
+        session.untouched(lab)
     });
 }
 
 #[test]
-fn an_export_policy_changes_without_a_session_going_down() {
-    story("tor-frr", |lab| {
-        let cluster = lab.converged()?;
-        let tor = lab.node("tor")?;
-        let before = established(cluster.member("node1")?.container)?;
-        edit(
-            &bgp(lab),
-            "  families: [IPv4]\n",
-            "  families: [IPv4]\n  export: {rules: [{match: {origin: PodCIDR}, set: {addCommunities: [\"65000:77\"]}, action: Accept}]}\n",
-        )?;
-        eventually(LIVE, "FRR sees the community", || {
-            let shown = tor.run(&["vtysh", "-c", "show bgp ipv4 unicast 10.244.1.0/24 json"])?;
-            ensure!(shown.contains("65000:77"), "{shown}");
+fn policies_change_and_no_session_goes_down() {
+    between("policies").story(|lab| {
+        let (node1, frr) = (lab.node("node1")?, lab.node("frr")?);
+        let session = Session::with_frr(lab)?;
+        has(node1, "10.244.54.0/24")?;
+        has(node1, "10.244.55.0/24")?;
+
+        let rules = "  import:\n    rules:\n    - {match: {prefixes: [{cidr: 10.244.54.0/24}]}, action: Reject}\n    - {set: {localPreference: 321}, action: Accept}\n";
+        append(&bgp(lab), rules)?;
+        has_not(node1, "10.244.54.0/24")?;
+        eventually(LIVE, "the other route has the new preference", || {
+            let dump = node1.routelet(&["routes", "received", "frr"])?.to_string();
+            ensure!(dump.contains("321"), "{dump}");
+            node1.our_route("10.244.55.0/24").map(drop)
+        })?;
+        session.untouched(lab)?;
+        edit(&bgp(lab), rules, "")?;
+        has(node1, "10.244.54.0/24")?;
+        session.untouched(lab)?;
+
+        append(&bgp(lab), "  export: {policy: marked}\n---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPolicy\nmetadata: {name: marked}\nspec: {rules: [{match: {origin: PodCIDR}, set: {addCommunities: [\"65001:77\"], med: 5}, action: Accept}]}\n")?;
+        let shown = |community: &str| {
+            let shown = frr.vtysh("show bgp ipv4 unicast 10.244.1.0/24 json")?.to_string();
+            ensure!(shown.contains(community), "{shown}");
+            Ok(())
+        };
+        eventually(LIVE, "FRR sees the community", || shown("65001:77"))?;
+        session.untouched(lab)?;
+        // The policy alone, in an object of its own.
+        edit(&bgp(lab), "65001:77", "65001:78")?;
+        eventually(LIVE, "FRR sees the new community", || shown("65001:78"))?;
+        session.untouched(lab)
+    });
+}
+
+#[test]
+fn a_route_refresh_is_answered() {
+    between("refresh").story(|lab| {
+        let session = Session::with_frr(lab)?;
+        let frr = lab.node("frr")?;
+        eventually(LIVE, "FRR has node1's pods", || {
+            let shown = frr.run(&["vtysh", "-c", "show bgp ipv4 unicast 10.244.1.0/24 json"])?;
+            ensure!(shown.contains("65001"), "{shown}");
             Ok(())
         })?;
-        untouched(cluster.member("node1")?.container, &before)
+        let before = neighbor(lab)?;
+        // Asked twice: what FRR drops now must come again, with the same session.
+        for time in 1..=2 {
+            frr.run(&["vtysh", "-c", "clear bgp ipv4 unicast 10.0.0.1 soft in"])?;
+            eventually(LIVE, "it is all sent again", || {
+                let after = neighbor(lab)?;
+                let asked = count(&after, "/messageStats/routeRefreshSent")?;
+                let told = count(&after, "/messageStats/updatesRecv")?;
+                ensure!(
+                    asked >= count(&before, "/messageStats/routeRefreshSent")? + time
+                        && told >= count(&before, "/messageStats/updatesRecv")? + time,
+                    "{asked} refreshes, {told} UPDATEs: {after:#}"
+                );
+                Ok(())
+            })?;
+        }
+        session.untouched(lab)
     });
 }
 
@@ -112,89 +228,181 @@ fn an_export_policy_changes_without_a_session_going_down() {
 fn a_pod_cidr_changes() {
     story("mesh", |lab| {
         let cluster = lab.converged()?;
-        let before = established(cluster.member("node1")?.container)?;
-        edit(
-            &lab.manifests().join("nodes.yaml"),
-            "10.244.3.0/24",
-            "10.244.33.0/24",
-        )?;
+        let counts = |name: &str| established(cluster.member(name)?.container);
+        let before = (counts("node1")?, counts("node3")?);
+        let nodes = lab.manifests().join("nodes.yaml");
+        let text = std::fs::read_to_string(&nodes)?
+            .replace("10.244.3.0/24", "10.244.33.0/24")
+            .replace("fd00:10:244:3::/64", "fd00:10:244:33::/64");
+        write(&nodes, &text)?;
         for name in ["node1", "node2"] {
             let node = cluster.member(name)?.container;
-            eventually(LIVE, "the new CIDR is there, the old one gone", || {
-                node.our_route("10.244.33.0/24")?;
-                node.no_route_of_ours("10.244.3.0/24")
-            })?;
+            for (new, old) in [
+                ("10.244.33.0/24", "10.244.3.0/24"),
+                ("fd00:10:244:33::/64", "fd00:10:244:3::/64"),
+            ] {
+                has(node, new)?;
+                has_not(node, old)?;
+            }
         }
         let node3 = cluster.member("node3")?.container;
-        eventually(LIVE, "the conflist has the new CIDR", || {
+        eventually(LIVE, "the conflist has the new CIDRs", || {
             let text = node3.run(&["cat", "/etc/cni/net.d/10-routelet.conflist"])?;
+            let holds = |cidr: &str| text.contains(cidr);
             ensure!(
-                text.contains("10.244.33.0/24") && !text.contains("10.244.3.0/24"),
+                holds("10.244.33.0/24") && holds("fd00:10:244:33::/64"),
+                "{text}"
+            );
+            ensure!(
+                !holds("10.244.3.0/24") && !holds("fd00:10:244:3::/64"),
                 "{text}"
             );
             Ok(())
         })?;
-        untouched(cluster.member("node1")?.container, &before)
-    });
-}
-
-#[test]
-fn a_broken_manifest_changes_nothing() {
-    story("mesh", |lab| {
-        let cluster = lab.converged()?;
-        let node1 = cluster.member("node1")?.container;
-        let before = established(node1)?;
-        append(
-            &bgp(lab),
-            "---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\nmetadata: {name: broken}\nspec: {peerAddres: 10.0.0.9, peerASN: 1}\n",
-        )?;
-        eventually(LIVE, "status tells of the unknown field", || {
-            let told = node1.routelet(&["status", "--dump"])?.to_string();
-            ensure!(told.contains("peerAddres"), "{told}");
-            Ok(())
-        })?;
-        always(Duration::from_secs(2), "everything stays", || {
-            let missing = cluster.missing()?;
-            ensure!(missing.is_empty(), "{missing:?}");
-            untouched(node1, &before)
-        })
-    });
-}
-
-#[test]
-fn a_cordoned_node_asks_to_be_avoided() {
-    story("tor-frr", |lab| {
-        let cluster = lab.converged()?;
-        let tor = lab.node("tor")?;
-        let before = established(cluster.member("node3")?.container)?;
-        let nodes = lab.manifests().join("nodes.yaml");
-        let open = "  podCIDRs: [10.244.3.0/24";
-        let cordoned = "  unschedulable: true\n  podCIDRs: [10.244.3.0/24";
-        let shown = |prefix: &str| {
-            tor.run(&[
-                "vtysh",
-                "-c",
-                &format!("show bgp ipv4 unicast {prefix} json"),
-            ])
-        };
-        edit(&nodes, open, cordoned)?;
-        eventually(LIVE, "FRR sees GRACEFUL_SHUTDOWN on node3's pods", || {
-            let shown = shown("10.244.3.0/24")?;
-            ensure!(shown.contains("graceful-shutdown"), "{shown}");
+        eventually(LIVE, "so have the blackholes", || {
+            let text = node3.sh("ip route show type blackhole; ip -6 route show type blackhole")?;
+            let holds = |cidr: &str| text.contains(cidr);
+            ensure!(
+                holds("10.244.33.0/24") && holds("fd00:10:244:33::/64"),
+                "{text}"
+            );
+            ensure!(
+                !holds("10.244.3.0/24") && !holds("fd00:10:244:3::/64"),
+                "{text}"
+            );
             Ok(())
         })?;
         ensure!(
-            !shown("10.244.2.0/24")?.contains("graceful-shutdown"),
-            "node2 is not cordoned"
+            before == (counts("node1")?, counts("node3")?),
+            "a session was reset"
         );
-        // Theirs is the only path: the pods stay reachable.
-        cluster.converge(Duration::from_secs(1))?;
-        edit(&nodes, cordoned, open)?;
-        eventually(LIVE, "it is gone again", || {
-            let shown = shown("10.244.3.0/24")?;
-            ensure!(!shown.contains("graceful-shutdown"), "{shown}");
+        Ok(())
+    });
+}
+
+/// What `routelet status` shows of the configuration's faults.
+fn told(node: &Container, words: &[&str]) -> Result<()> {
+    eventually(LIVE, &format!("status tells of {words:?}"), || {
+        let shown = node.output(&["routelet", "status"])?;
+        ensure!(
+            shown.code == 1,
+            "it ended with {}: {}",
+            shown.code,
+            shown.stdout
+        );
+        for word in words {
+            ensure!(shown.stdout.contains(word), "no {word}: {}", shown.stdout);
+        }
+        Ok(())
+    })
+}
+
+fn healthy(node: &Container) -> Result<()> {
+    eventually(LIVE, "status is healthy again", || {
+        let shown = node.output(&["routelet", "status"])?;
+        ensure!(shown.code == 0, "{}", shown.stdout);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_is_shown_with_its_place() {
+    between("broken").story(|lab| {
+        let node1 = lab.node("node1")?;
+        let session = Session::with_frr(lab)?;
+        has(node1, "10.244.54.0/24")?;
+        healthy(node1)?;
+        // The good part of a file that is broken elsewhere does not count either: nobody knows what was meant.
+        let broken = [
+            (
+                "metadata: {name: extra}\nspec: {peerAddres: 10.0.0.9, peerASN: 1}\n",
+                vec!["bgp.yaml:18:8", "peerAddres", "peerAddress"],
+            ),
+            ("metadata: {name: extra\n", vec!["bgp.yaml:"]),
+            (
+                "metadata: {name: extra}\nspec: {peerAddress: 10.0.0.999, peerASN: 1}\n",
+                vec!["bgp.yaml:18:", "10.0.0.999"],
+            ),
+        ];
+        for (text, words) in broken {
+            let text = format!("---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\n{text}");
+            append(&bgp(lab), &text)?;
+            told(node1, &words)?;
+            always(Duration::from_millis(500), "what ran keeps running", || {
+                node1.our_route("10.244.54.0/24").map(drop)
+            })?;
+            session.untouched(lab)?;
+            edit(&bgp(lab), &text, "")?;
+            healthy(node1)?;
+        }
+        // No file at all.
+        let (there, away) = (bgp(lab), lab.manifests().join("bgp.yaml-away"));
+        std::fs::rename(&there, &away)?;
+        std::fs::rename(
+            lab.manifests().join("node1.yaml"),
+            lab.manifests().join("node1.yaml-away"),
+        )?;
+        told(node1, &["node1"])?;
+        node1.our_route("10.244.54.0/24")?;
+        session.untouched(lab)?;
+        std::fs::rename(
+            lab.manifests().join("node1.yaml-away"),
+            lab.manifests().join("node1.yaml"),
+        )?;
+        std::fs::rename(&away, &there)?;
+        healthy(node1)?;
+        session.untouched(lab)
+    });
+}
+
+/// Puts the manifests as the kubelet mounts a ConfigMap: names that point through `..data` into a folder that is swapped.
+fn swap(folder: &Path, generation: &str, text: &str) -> Result<()> {
+    let fresh = folder.join(format!("..{generation}"));
+    std::fs::create_dir(&fresh)?;
+    std::fs::write(fresh.join("bgp.yaml"), text)?;
+    let next = folder.join("..data_tmp");
+    std::os::unix::fs::symlink(format!("..{generation}"), &next)?;
+    std::fs::rename(&next, folder.join("..data"))?;
+    Ok(())
+}
+
+#[test]
+fn a_signal_and_a_swapped_link_are_changes_too() {
+    between("swapped").story(|lab| {
+        let (node1, folder) = (lab.node("node1")?, lab.manifests());
+        let session = Session::with_frr(lab)?;
+        let without = std::fs::read_to_string(bgp(lab))?;
+        let with = format!(
+            "{without}---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: bird}}\nspec: {{peerAddress: 10.0.0.253, peerASN: 65253}}\n"
+        );
+        swap(&folder, "first", &without)?;
+        std::os::unix::fs::symlink("..data/bgp.yaml", folder.join("link.yaml"))?;
+        std::fs::remove_file(bgp(lab))?;
+        std::fs::rename(folder.join("link.yaml"), bgp(lab))?;
+        session.untouched(lab)?;
+        swap(&folder, "second", &with)?;
+        is_up(node1, "bird")?;
+        session.untouched(lab)?;
+        swap(&folder, "third", &without)?;
+        eventually(LIVE, "it is no peer any more", || {
+            let left = established(node1)?;
+            ensure!(left.keys().eq(["frr"]), "{left:?}");
             Ok(())
         })?;
-        untouched(cluster.member("node3")?.container, &before)
+        session.untouched(lab)?;
+        // Written through the link, without a new name or folder; the signal says when.
+        std::fs::write(folder.join("..third/bgp.yaml"), &with)?;
+        lab.signal("node1", Signal::SIGHUP)?;
+        is_up(node1, "bird")?;
+        for _ in 0..3 {
+            lab.signal("node1", Signal::SIGHUP)?;
+        }
+        session.untouched(lab)?;
+        ensure!(
+            established(node1)?.values().all(|count| *count == 1),
+            "a session was reset: {:?}",
+            established(node1)?
+        );
+        Ok(())
     });
 }
