@@ -78,7 +78,7 @@ impl Layer {
 }
 
 /// The mark we write under, and those of routes on their way out after a change of mark.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) current: Mark,
     pub(crate) retiring: Vec<Mark>,
@@ -88,8 +88,8 @@ pub(crate) struct Marks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Ours(Layer),
-    /// Under an earlier mark; the layer is where it stands in the way of the current one, if it does.
-    Retiring(Option<Layer>),
+    /// Under this earlier mark.
+    Retiring(Mark, Layer),
     Foreign,
 }
 
@@ -108,10 +108,11 @@ impl Marks {
         if let Some(layer) = bears(&self.current) {
             return Owner::Ours(layer);
         }
-        if self.retiring.iter().any(|mark| bears(mark).is_some()) {
-            return Owner::Retiring(self.slot(table, metric));
-        }
-        Owner::Foreign
+        let earlier = self
+            .retiring
+            .iter()
+            .find_map(|mark| Some((*mark, bears(mark)?)));
+        earlier.map_or(Owner::Foreign, |(mark, layer)| Owner::Retiring(mark, layer))
     }
 
     /// The layer whose place in the kernel (table and metric) this is.
@@ -148,9 +149,8 @@ pub(crate) enum Signal {
 /// A batch was carried out.
 #[derive(Debug)]
 pub(crate) struct Done {
-    pub(crate) purpose: Purpose,
-    pub(crate) ops: Vec<Op>,
-    /// By position in `ops`, ascending; what is not here went well.
+    pub(crate) batch: Batch,
+    /// By position in the batch, ascending; what is not here went well.
     pub(crate) failures: Vec<(usize, Failure)>,
 }
 
@@ -173,14 +173,16 @@ impl Failure {
 /// Everything that is, at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
+    /// What the routes were told apart by.
+    pub(crate) marks: Marks,
     pub(crate) links: Vec<Link>,
     pub(crate) addresses: Vec<Address>,
     pub(crate) foreign: Vec<(IpNetwork, Foreign)>,
     /// Own routes; the number points into `targets`.
     pub(crate) own: Vec<(Key, u32)>,
     pub(crate) targets: Vec<Target>,
-    /// Where a route under an earlier mark occupies a place of the current one.
-    pub(crate) occupied: Vec<Key>,
+    /// Routes under earlier marks.
+    pub(crate) retiring: Vec<(Mark, Key)>,
 }
 
 /// One change in the kernel that we did not make.

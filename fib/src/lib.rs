@@ -15,6 +15,8 @@ mod event;
 mod fib;
 mod guard;
 mod kernel;
+#[cfg(test)]
+mod memory;
 mod netlink;
 mod network;
 mod plan;

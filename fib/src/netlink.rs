@@ -94,13 +94,9 @@ fn work(
 ) {
     while let Ok(job) = jobs.recv() {
         let signal = match job {
-            Job::Write(Batch { mark, purpose, ops }) => {
-                let failures = requester.write(mark, &ops);
-                Signal::Done(Done {
-                    purpose,
-                    ops,
-                    failures,
-                })
+            Job::Write(batch) => {
+                let failures = requester.write(batch.mark, &batch.ops);
+                Signal::Done(Done { batch, failures })
             }
             Job::Read(marks) => Signal::Read(requester.read(&marks).map(Box::new)),
             Job::LookUp(ticket, address) => Signal::Found(ticket, requester.look_up(address)),

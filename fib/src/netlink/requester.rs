@@ -175,7 +175,10 @@ impl Requester {
 
     /// Reads links, addresses and the routes that matter.
     pub(super) fn read(&mut self, marks: &Marks) -> Result<Snapshot, Error> {
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = Snapshot {
+            marks: marks.clone(),
+            ..Snapshot::default()
+        };
         let reading = |source| Error::Netlink {
             what: "reading links and addresses",
             source,
@@ -362,8 +365,9 @@ impl Sorter<'_> {
                     });
                 self.snapshot.own.push((Key { layer, prefix }, number));
             }
-            Owner::Retiring(Some(layer)) => self.snapshot.occupied.push(Key { layer, prefix }),
-            Owner::Retiring(None) => {}
+            Owner::Retiring(mark, layer) => {
+                self.snapshot.retiring.push((mark, Key { layer, prefix }))
+            }
             Owner::Foreign => {
                 if is_relevant(self.marks, route.protocol, route.table, route.metric) {
                     self.snapshot.foreign.push((prefix, route));

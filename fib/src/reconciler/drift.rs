@@ -32,10 +32,6 @@ pub(super) struct Fight {
 }
 
 impl Fight {
-    pub(super) fn forget_at(&self) -> Instant {
-        self.last + TRUCE
-    }
-
     pub(super) fn times(&self) -> u32 {
         self.times
     }
@@ -167,7 +163,7 @@ impl Reconciler {
                 self.observe_own(now, Key { layer, prefix }, found, by);
                 false
             }
-            Owner::Retiring(_) => false,
+            Owner::Retiring(..) => false,
             Owner::Foreign => {
                 let relevant = is_relevant(&self.marks, route.protocol, route.table, route.metric);
                 if !relevant {
@@ -258,6 +254,7 @@ impl Reconciler {
 
     fn drifted(&mut self, now: Instant, key: Key, found: Option<String>, by: u32) {
         self.totals.drifted += 1;
+        self.calm_at.get_or_insert(now + TRUCE);
         let fight = self.fights.entry(key).or_insert(Fight {
             times: 0,
             last: now,
@@ -310,7 +307,10 @@ impl Reconciler {
 
     /// Forgets fights that are over.
     pub(super) fn calm(&mut self, now: Instant) {
-        self.fights.retain(|_, fight| fight.forget_at() > now);
+        if self.calm_at.is_some_and(|at| at <= now) {
+            self.fights.retain(|_, fight| fight.last + TRUCE > now);
+            self.calm_at = (!self.fights.is_empty()).then(|| now + TRUCE);
+        }
     }
 
     /// The kernel had more to tell than we could take.
@@ -350,13 +350,20 @@ impl Reconciler {
     /// Compares everything with what the kernel really holds.
     pub(crate) fn compare(&mut self, now: Instant, snapshot: Snapshot) {
         self.reading = false;
+        if snapshot.marks != self.marks {
+            // The mark changed meanwhile: this tells ours apart by the wrong one.
+            self.read_at(now);
+            let held = std::mem::take(&mut self.held);
+            return self.observe(now, held);
+        }
         let Snapshot {
             links,
             addresses,
             foreign,
             own,
             targets,
-            occupied,
+            retiring,
+            ..
         } = snapshot;
         let mut network = Network::new(links, addresses, foreign);
         self.link_events.extend(network.differences(&self.network));
@@ -380,9 +387,7 @@ impl Reconciler {
             let found = ids.get(target as usize).copied().unwrap_or(self.unknown);
             self.compare_one(now, key, found);
         }
-        for key in occupied {
-            self.compare_one(now, key, self.unknown);
-        }
+        self.found_retiring(now, retiring);
         let unseen: Vec<Key> = self
             .routes
             .iter()
@@ -410,7 +415,7 @@ impl Reconciler {
         self.observe(now, held);
     }
 
-    fn compare_one(&mut self, now: Instant, key: Key, found: Id) {
+    pub(super) fn compare_one(&mut self, now: Instant, key: Key, found: Id) {
         let complete = self.complete;
         let before = self.routes.update(&key, |entry| {
             entry.seen = true;
