@@ -250,7 +250,9 @@ mkdir run run/lab run/netns run/frr run/bird run/lock binds
          mount --rbind . run/lab\n\
          mount --rbind run /run\n\
          mount -t tmpfs -o mode=1777 tmp /tmp\n\
-         mount -t proc proc /proc\n",
+         mount -t proc proc /proc\n\
+         # What a container runtime brings.\n\
+         mkdir -p /etc/cni/net.d\n",
     );
     for (number, bind) in recipe.binds.iter().enumerate() {
         let target = quote(&bind.target.display().to_string());
