@@ -50,7 +50,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Options),
+    Run(Box<run::Options>),
     Status(status::Options),
     Peers(peers::Options),
     Routes(routes::Options),

@@ -328,6 +328,10 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the daemon's loop reads the clock for the drain's deadline"
+    )]
     async fn order(&mut self, order: Order) {
         // Whoever asked may have gone away meanwhile.
         match order {
