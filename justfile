@@ -8,6 +8,10 @@ check:
 test *STORY:
     tests/run {{STORY}}
 
+# The codec under a fuzzer: `just fuzz` (every target for five minutes), `just fuzz update 3600`.
+fuzz *ARGS:
+    bgp/fuzz/run {{ARGS}}
+
 # A topology on this machine: `just lab racks`, `just lab racks --keep`.
 lab *ARGS:
     topologies/run {{ARGS}}

@@ -2,6 +2,12 @@
 //!
 //! A message is framed by its length field first and then read whole, so a parser never waits for more. What was
 //! negotiated comes in as [`Context`]; the codec itself has no state.
+//!
+//! ```text
+//! octets ─ frame ─> Frame ─ message ─> Message      (Message::take does both and takes the octets off)
+//! Message ─ write ─> octets                         (update::announce, withdraw, end_of_rib: packed UPDATEs)
+//! WireError ─ notification ─> Notification          (what ends a session; what does not is an update::Fault)
+//! ```
 
 use crate::prefix::{Families, Prefix};
 

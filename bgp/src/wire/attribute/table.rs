@@ -124,6 +124,9 @@ impl From<Short> for Malformed {
     }
 }
 
+/// Faults kept of one message: it could have thousands.
+const MOST_FAULTS: usize = 16;
+
 /// A fault, with what the peer is told should it end the session after all (RFC 7606 §5.2).
 #[derive(Debug)]
 pub(in crate::wire) struct AttributeFault {
@@ -355,7 +358,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Notes a fault.
+    /// Notes a fault; of a great many only the first and what is worse than they.
     pub(in crate::wire) fn fault(
         &mut self,
         treatment: Treatment,
@@ -363,6 +366,14 @@ impl<'a> Draft<'a> {
         subcode: u8,
         data: &[u8],
     ) {
+        let known = || {
+            self.faults
+                .iter()
+                .any(|other| other.fault.treatment >= treatment)
+        };
+        if self.faults.len() >= MOST_FAULTS && known() {
+            return;
+        }
         self.faults.push(AttributeFault {
             fault: Fault { treatment, reason },
             subcode,
