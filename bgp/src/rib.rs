@@ -23,6 +23,8 @@ mod change;
 mod configure;
 mod decision;
 mod export;
+#[cfg(test)]
+mod fixture;
 mod import;
 mod install;
 mod intern;
@@ -281,10 +283,10 @@ impl Rib {
         std::mem::take(&mut self.events)
     }
 
-    /// Whether all initial routes are in.
+    /// Whether all initial routes are in and decided.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
-        self.complete
+    pub fn is_complete(&self) -> bool {
+        self.complete && self.sides.each().iter().all(|side| side.changed.is_empty())
     }
 }
 
@@ -292,6 +294,3 @@ impl Rib {
 fn seconds(since: u32) -> Duration {
     Duration::from_secs(since.into())
 }
-
-#[cfg(test)]
-mod tests {}

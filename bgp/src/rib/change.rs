@@ -165,14 +165,14 @@ impl Rib {
         let source = Source::peer(id);
         for family in families.each() {
             let side = self.sides.of_mut(family);
-            if self
+            let mut left = self
                 .peers
                 .get(&id)
-                .is_none_or(|peer| peer.inbound(family).received == 0)
-            {
-                continue;
-            }
+                .map_or(0, |peer| peer.inbound(family).received);
             for number in side.table.numbers() {
+                if left == 0 {
+                    break;
+                }
                 let Some(destination) = side.table.get_mut(number) else {
                     continue;
                 };
@@ -181,6 +181,7 @@ impl Rib {
                     if route.is_from(source) {
                         change(&mut route.flags);
                         found = true;
+                        left = left.saturating_sub(1);
                     }
                 }
                 if found {
@@ -194,8 +195,11 @@ impl Rib {
     pub(super) fn import_again(&mut self, id: PeerId) {
         let source = Source::peer(id);
         for family in Family::ALL {
-            let numbers = self.sides.of(family).table.numbers();
-            for number in numbers {
+            let known = |peer: &Peer| peer.inbound(family).received;
+            if self.peers.get(&id).map_or(0, known) == 0 {
+                continue;
+            }
+            for number in self.sides.of(family).table.numbers() {
                 let Some(destination) = self.sides.of(family).table.get(number) else {
                     continue;
                 };

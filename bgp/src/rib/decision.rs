@@ -219,4 +219,4 @@ impl<'a> Left<'a> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

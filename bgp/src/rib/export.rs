@@ -345,4 +345,4 @@ fn own_v6(peer: &Peer) -> Option<NextHop> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

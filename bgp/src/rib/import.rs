@@ -166,3 +166,6 @@ fn check_next_hop(peer: &Peer, next_hop: Option<NextHop>) -> Result<(), Refusal>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ pub(super) struct Rank {
 pub(super) const LOCAL_PREF: u32 = 100;
 
 impl Rank {
-    fn of(attributes: &Attributes) -> Self {
+    pub(super) fn of(attributes: &Attributes) -> Self {
         Self {
             local_pref: attributes.local_pref.unwrap_or(LOCAL_PREF),
             med: attributes.med.unwrap_or(0),

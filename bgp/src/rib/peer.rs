@@ -75,6 +75,8 @@ pub(super) struct Inbound {
     pub(super) stale_until: Option<Instant>,
     /// When what was not repeated since its Begin-of-RR goes, even without an End (RFC 7313 §4).
     pub(super) refresh_until: Option<Instant>,
+    /// Its last Begin-of-RR.
+    pub(super) refresh_begun: Option<Instant>,
 }
 
 /// How far the warnings about the number of prefixes have gone.
@@ -187,8 +189,9 @@ impl Live {
             return false;
         }
         room.awaited.store(true, Ordering::SeqCst);
-        // It may have drained in between, before it could see that we wait.
-        room.queued.load(Ordering::SeqCst) >= Room::LIMIT
+        // It may have drained in between, before it could see that we wait. Read by a write: so either we see what it
+        // subtracted, or it sees that we wait.
+        room.queued.fetch_add(0, Ordering::SeqCst) >= Room::LIMIT
     }
 
     /// Queues whole messages.

@@ -170,4 +170,4 @@ fn without<T: PartialEq + Copy>(list: &mut Box<[T]>, value: &T) {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -25,6 +25,9 @@ const REPEAT: Duration = Duration::from_secs(300);
 /// How long after its start a session without End-of-RIB counts as having told all.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// A refresh that begins so soon after another is not looked at: each costs a walk over the table.
+const BREATH: Duration = Duration::from_secs(1);
+
 impl Rib {
     /// A session speaks.
     pub fn hear(&mut self, now: Instant, peer: PeerId, message: PeerMessage) {
@@ -139,7 +142,15 @@ impl Rib {
         match kind {
             RefreshKind::Request => self.refresh_due.push((id, family)),
             RefreshKind::Begin => {
-                peer.inbound_mut(family).refresh_until = Some(now + REPEAT);
+                let inbound = peer.inbound_mut(family);
+                if inbound
+                    .refresh_begun
+                    .is_some_and(|last| now < last + BREATH)
+                {
+                    return;
+                }
+                inbound.refresh_begun = Some(now);
+                inbound.refresh_until = Some(now + REPEAT);
                 self.flag(id, family.into(), |flags| *flags |= Flags::UNREFRESHED);
             }
             RefreshKind::End => self.refreshed(id, family),

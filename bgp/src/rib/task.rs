@@ -455,9 +455,10 @@ impl Task {
             let _ = self.events.send(event);
         }
         // Who sweeps the kernel when it hears this must have heard of every route before.
-        let complete = rib.is_complete() && !(self.installs.is_some() && rib.wants_to_install());
-        self.complete
-            .send_if_modified(|known| std::mem::replace(known, complete) != complete);
+        if rib.is_complete() && !(self.installs.is_some() && rib.wants_to_install()) {
+            self.complete
+                .send_if_modified(|known| !std::mem::replace(known, true));
+        }
     }
 }
 
