@@ -269,3 +269,6 @@ fn on_link<'a>(
         by,
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -593,7 +593,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 fn nth(n: u8) -> IpNetwork {
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         net(&format!("fd00:244:{n}::/64"))
     } else {
         net(&format!("10.244.{n}.0/24"))

@@ -13,3 +13,4 @@ mod drift;
 mod install;
 mod links;
 mod restart;
+mod rights;

@@ -211,10 +211,10 @@ impl Monitor {
         lines
     }
 
-    /// Everything it saw.
+    /// Everything it saw of routes under our protocol numbers.
     pub(crate) fn stop(&mut self) -> Vec<String> {
         let mut lines = self.wait_for_marker();
-        lines.retain(|line| !line.contains("192.0.2."));
+        lines.retain(|line| line.contains(" proto 179 ") || line.contains(" proto 180 "));
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         lines
