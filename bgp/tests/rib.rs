@@ -7,7 +7,11 @@
     reason = "helpers of tests may panic"
 )]
 
+#[path = "rib/groups.rs"]
+mod groups;
 #[path = "rib/oracle.rs"]
 mod oracle;
+#[path = "rib/restart.rs"]
+mod restart;
 #[path = "rib/world.rs"]
 mod world;

@@ -125,7 +125,6 @@ pub(crate) fn attributes(number: u32, kind: PeerKind, hops: u32) -> Attributes {
 /// One peer and what it has been told.
 pub(crate) struct Neighbor {
     pub(crate) id: PeerId,
-    pub(crate) number: u32,
     pub(crate) kind: PeerKind,
     pub(crate) config: Arc<PeerConfig>,
     pub(crate) refresh: Refreshing,
@@ -234,7 +233,6 @@ impl Neighbor {
 pub(crate) struct World {
     pub(crate) rib: Rib,
     pub(crate) settings: Settings,
-    pub(crate) start: Instant,
     pub(crate) now: Instant,
     pub(crate) peers: BTreeMap<u32, Neighbor>,
     /// What the kernel has.
@@ -251,7 +249,6 @@ impl World {
         Self {
             rib,
             settings,
-            start,
             now: start,
             peers: BTreeMap::new(),
             kernel: BTreeMap::new(),
@@ -271,7 +268,6 @@ impl World {
         let internal = kind == PeerKind::Internal;
         let neighbor = Neighbor {
             id: PeerId(number),
-            number,
             kind,
             config: config.clone(),
             refresh: Refreshing::Enhanced,

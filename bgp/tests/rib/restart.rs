@@ -1,0 +1,330 @@
+//! Graceful restart of a peer (RFC 4724 §4.2), refresh with marks (RFC 7313), and when all initial routes are in (§4.1).
+
+use std::time::Duration;
+
+use bgp::{
+    prefix::{Families, Family},
+    rib::task::{Ending, Session},
+    status::{Fate, PeerKind::External},
+    wire::refresh::RefreshKind,
+};
+
+use crate::world::{World, attributes, prefix, settings};
+
+const A: &str = "10.1.0.0/16";
+const B: &str = "10.2.0.0/16";
+const V6: &str = "fd01::/64";
+
+const RESTART: Duration = Duration::from_secs(120);
+
+fn restarting() -> Ending {
+    Ending::Restarting {
+        families: Families::all(),
+        restart_time: RESTART,
+        yields: false,
+    }
+}
+
+fn preserving(session: &mut Session) {
+    session.preserved = Families::all();
+    session.expects_end_of_rib = Families::all();
+}
+
+/// Peer 1 tells A, B and an IPv6 prefix; peer 2 listens.
+fn world() -> World {
+    let mut world = World::new(settings());
+    world.add(1, External, |_| {});
+    world.add(2, External, |_| {});
+    world.up_with(1, preserving);
+    world.up(2);
+    world.announce(1, &[A, B]);
+    let mut route = attributes(1, External, 1);
+    route.next_hop = Some(
+        "fd00::1"
+            .parse::<std::net::IpAddr>()
+            .expect("an address")
+            .into(),
+    );
+    world.announce_with(1, route, vec![prefix(V6).into()]);
+    world.settle();
+    world
+}
+
+fn stale(world: &World) -> usize {
+    world
+        .rib
+        .counts()
+        .peers
+        .values()
+        .flat_map(|peer| peer.families.values())
+        .map(|family| family.stale)
+        .sum()
+}
+
+#[test]
+fn routes_of_a_peer_that_is_gone_leave_at_once() {
+    let mut world = world();
+    world.down(1, Ending::Gone);
+    assert!(world.prefixes_of(2).is_empty());
+    assert!(world.kernel.is_empty());
+}
+
+#[test]
+fn routes_of_a_peer_that_restarts_stay_until_its_time_is_over() {
+    let mut world = world();
+    world.down(1, restarting());
+    assert_eq!(world.prefixes_of(2), [A, B, V6]);
+    assert_eq!((stale(&world), world.kernel.len()), (3, 3));
+    world.wait(RESTART - Duration::from_secs(1));
+    assert_eq!(world.prefixes_of(2).len(), 3);
+    world.wait(Duration::from_secs(1));
+    assert!(world.prefixes_of(2).is_empty());
+    assert!(world.kernel.is_empty());
+}
+
+#[test]
+fn only_families_whose_forwarding_state_is_kept_stay() {
+    let mut world = world();
+    world.down(
+        1,
+        Ending::Restarting {
+            families: Families::IPV6,
+            restart_time: RESTART,
+            yields: false,
+        },
+    );
+    assert_eq!(world.prefixes_of(2), [V6]);
+}
+
+#[test]
+fn what_is_not_repeated_leaves_with_end_of_rib() {
+    let mut world = world();
+    world.down(1, restarting());
+    world.up_with(1, preserving);
+    let told = world.peer(2).updates;
+    world.announce(1, &[A]);
+    assert_eq!(world.prefixes_of(2), [A, B, V6], "nothing has left yet");
+    world.end_of_rib(1, Family::IPv4);
+    assert_eq!(
+        world.prefixes_of(2),
+        [A, V6],
+        "of the other family all stays"
+    );
+    world.end_of_rib(1, Family::IPv6);
+    assert_eq!(world.prefixes_of(2), [A]);
+    assert_eq!(
+        world.peer(2).updates,
+        told + 2,
+        "what stayed was not told again"
+    );
+    assert_eq!(stale(&world), 0);
+}
+
+#[test]
+fn a_family_that_comes_back_without_its_state_leaves_at_once() {
+    let mut world = world();
+    world.down(1, restarting());
+    world.up_with(1, |session| session.preserved = Families::IPV6);
+    assert_eq!(world.prefixes_of(2), [V6]);
+}
+
+#[test]
+fn a_family_that_does_not_come_back_leaves_at_once() {
+    let mut world = world();
+    world.down(1, restarting());
+    world.up_with(1, |session| {
+        preserving(session);
+        session.context.families = Families::IPV4;
+    });
+    assert_eq!(world.prefixes_of(2), [A, B]);
+}
+
+#[test]
+fn another_speaker_at_the_same_address_inherits_nothing() {
+    let mut world = world();
+    world.down(1, restarting());
+    world.up_with(1, |session| {
+        preserving(session);
+        session.router_id = [9, 9, 9, 9].into();
+    });
+    assert!(world.prefixes_of(2).is_empty());
+}
+
+#[test]
+fn a_second_restart_drops_what_the_first_left_and_keeps_what_is_fresh() {
+    let mut world = world();
+    world.down(1, restarting());
+    world.up_with(1, preserving);
+    world.announce(1, &[A]);
+    world.down(1, restarting());
+    assert_eq!(
+        world.prefixes_of(2),
+        [A],
+        "B and the IPv6 prefix were stale already"
+    );
+    assert_eq!(stale(&world), 1);
+}
+
+#[test]
+fn a_peer_that_comes_back_and_never_ends_is_not_waited_for_for_ever() {
+    let mut world = world();
+    world.down(1, restarting());
+    world.up_with(1, preserving);
+    world.announce(1, &[A]);
+    world.wait(Duration::from_secs(299));
+    assert_eq!(world.prefixes_of(2).len(), 3);
+    world.wait(Duration::from_secs(1));
+    assert_eq!(world.prefixes_of(2), [A]);
+}
+
+#[test]
+fn a_new_session_without_the_end_of_the_old_one_is_a_restart() {
+    let mut world = world();
+    world.up_with(1, preserving);
+    assert_eq!((world.prefixes_of(2).len(), stale(&world)), (3, 3));
+    world.end_of_rib(1, Family::IPv4);
+    world.end_of_rib(1, Family::IPv6);
+    assert!(world.prefixes_of(2).is_empty());
+}
+
+#[test]
+fn a_stale_route_stays_the_best_unless_it_yields() {
+    for (yields, best) in [(false, "peer1"), (true, "peer3")] {
+        let mut world = world();
+        world.add(3, External, |_| {});
+        world.up(3);
+        world.announce(3, &[A]);
+        world.settle();
+        world.down(
+            1,
+            Ending::Restarting {
+                families: Families::all(),
+                restart_time: RESTART,
+                yields,
+            },
+        );
+        world.settle();
+        let explained = world
+            .rib
+            .explain(prefix(A), world.now, std::time::SystemTime::UNIX_EPOCH)
+            .expect("known");
+        let first = explained.candidates.first().expect("a route");
+        assert_eq!(first.fate, Fate::Best);
+        assert_eq!(first.from.as_deref(), Some(best));
+    }
+}
+
+#[test]
+fn a_withdrawal_counts_for_a_stale_route_too() {
+    let mut world = world();
+    world.down(1, restarting());
+    world.up_with(1, preserving);
+    world.withdraw(1, &[A]);
+    assert_eq!(world.prefixes_of(2), [B, V6]);
+    assert_eq!(stale(&world), 2);
+}
+
+#[test]
+fn a_refresh_with_marks_drops_what_was_not_repeated() {
+    let mut world = world();
+    world.refresh(1, Family::IPv4, RefreshKind::Begin);
+    world.announce(1, &[B]);
+    assert_eq!(world.prefixes_of(2), [A, B, V6]);
+    world.refresh(1, Family::IPv4, RefreshKind::End);
+    assert_eq!(world.prefixes_of(2), [B, V6]);
+}
+
+#[test]
+fn an_end_of_a_refresh_without_a_begin_means_nothing() {
+    let mut world = world();
+    world.refresh(1, Family::IPv4, RefreshKind::End);
+    assert_eq!(world.prefixes_of(2), [A, B, V6]);
+}
+
+#[test]
+fn a_refresh_that_never_ends_ends_by_itself() {
+    let mut world = world();
+    world.refresh(1, Family::IPv4, RefreshKind::Begin);
+    world.announce(1, &[B]);
+    world.wait(Duration::from_secs(300));
+    assert_eq!(world.prefixes_of(2), [B, V6]);
+}
+
+#[test]
+fn we_are_complete_when_every_configured_peer_has_told_all() {
+    let mut world = World::new(settings());
+    world.add(1, External, |_| {});
+    world.add(2, External, |_| {});
+    world.up_with(1, preserving);
+    world.end_of_rib(1, Family::IPv4);
+    world.end_of_rib(1, Family::IPv6);
+    world.settle();
+    assert!(!world.rib.is_complete(), "peer 2 is not heard yet");
+    world.up_with(2, preserving);
+    world.end_of_rib(2, Family::IPv4);
+    world.settle();
+    assert!(!world.rib.is_complete(), "nor of all families");
+    world.end_of_rib(2, Family::IPv6);
+    world.settle();
+    assert!(world.rib.is_complete());
+    world.down(2, Ending::Gone);
+    world.settle();
+    assert!(world.rib.is_complete(), "once and for all");
+}
+
+#[test]
+fn we_do_not_wait_longer_than_the_deferral() {
+    let mut world = World::new(settings());
+    world.add(1, External, |_| {});
+    world.wait(Duration::from_secs(14));
+    assert!(!world.rib.is_complete());
+    world.wait(Duration::from_secs(1));
+    assert!(world.rib.is_complete());
+}
+
+#[test]
+fn a_peer_that_sends_no_end_of_rib_counts_as_heard_after_a_moment() {
+    let mut world = World::new(settings());
+    world.add(1, External, |_| {});
+    world.up(1);
+    world.settle();
+    assert!(!world.rib.is_complete());
+    world.wait(Duration::from_secs(3));
+    assert!(world.rib.is_complete());
+}
+
+#[test]
+fn a_peer_that_is_shut_down_is_not_waited_for() {
+    let mut world = World::new(settings());
+    world.add(1, External, |config| {
+        config.shutdown = Some("maintenance".into());
+    });
+    world.settle();
+    assert!(world.rib.is_complete());
+}
+
+#[test]
+fn after_our_own_restart_end_of_rib_waits_for_the_others() {
+    let restarted = |config: &mut bgp::config::PeerConfig| {
+        config.graceful_restart = Some(bgp::config::GracefulRestartConfig {
+            restart_time: 120,
+            long_lived: 0,
+            notification: false,
+            restarted: true,
+        });
+    };
+    let mut world = World::new(settings());
+    world.add(1, External, restarted);
+    world.add(2, External, restarted);
+    world.up_with(1, preserving);
+    world.up_with(2, preserving);
+    world.announce(1, &[A]);
+    assert_eq!(world.prefixes_of(2), [A], "routes do not wait");
+    assert!(world.peer(2).ends.is_empty());
+    for peer in [1, 2] {
+        world.end_of_rib(peer, Family::IPv4);
+        world.end_of_rib(peer, Family::IPv6);
+    }
+    world.settle();
+    assert_eq!((world.peer(1).ends.len(), world.peer(2).ends.len()), (2, 2));
+}
