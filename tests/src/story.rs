@@ -192,22 +192,34 @@ pub fn at_most_lost(tallies: &[Tally], most: usize) -> Result<()> {
     Ok(())
 }
 
-/// One peer of a node, as `routelet status --dump` shows it.
+/// The peers of a node by name, as `routelet peers` shows them.
+pub fn peers(node: &Container) -> Result<BTreeMap<String, Value>> {
+    let shown = node.routelet(&["peers"])?;
+    let peers = shown
+        .as_array()
+        .with_context(|| format!("no list: {shown}"))?;
+    let name = |peer: &Value| anyhow::Ok(at(peer, "/name")?.as_str().context("name")?.to_owned());
+    peers
+        .iter()
+        .map(|peer| Ok((name(peer)?, peer.clone())))
+        .collect()
+}
+
+/// One peer of a node.
 pub fn peer(node: &Container, name: &str) -> Result<Value> {
-    let dump = node.routelet(&["status", "--dump"])?;
-    Ok(at(&dump, &format!("/speaker/peers/{name}"))?.clone())
+    peers(node)?
+        .remove(name)
+        .with_context(|| format!("{} has no peer {name}", node.name))
 }
 
 /// How often the sessions of a node were established, by peer.
 pub fn established(node: &Container) -> Result<BTreeMap<String, u64>> {
-    let dump = node.routelet(&["status", "--dump"])?;
-    let peers = at(&dump, "/speaker/peers")?.as_object().context("peers")?;
     let count = |peer: &Value| {
         at(peer, "/establishedCount")?
             .as_u64()
             .context("establishedCount")
     };
-    peers
+    peers(node)?
         .iter()
         .map(|(name, peer)| Ok((name.clone(), count(peer)?)))
         .collect()

@@ -64,8 +64,8 @@ fn the_guard_refuses_counts_and_explains() {
         for (prefix, _) in UNWANTED {
             node1.no_route_of_ours(prefix)?;
         }
-        let dump = node1.routelet(&["status", "--dump"])?;
-        let refusals = at(&dump, "/fib/refusals")?;
+        let dump = node1.routelet(&["status"])?;
+        let refusals = at(&dump, "/kernel/refusals")?;
         for (_, kind) in UNWANTED {
             let count = refusals
                 .get(kind)
@@ -212,8 +212,8 @@ fn a_route_of_ours_that_was_deleted_is_back_within_a_second() {
             ensure!(route.gateway.as_deref() == Some("10.0.0.2"), "{route:?}");
             Ok(())
         })?;
-        let dump = node1.routelet(&["status", "--dump"])?;
-        let drifted = at(&dump, "/fib/totals/drifted")?
+        let dump = node1.routelet(&["status"])?;
+        let drifted = at(&dump, "/kernel/totals/drifted")?
             .as_u64()
             .context("drifted")?;
         ensure!(drifted >= 3, "{drifted} counted");

@@ -489,8 +489,8 @@ fn noise_ends_sessions_but_nothing_else() {
         );
         // All of it is forgotten with its sessions.
         eventually(SOON, "no route is left of all this", || {
-            let dump = lab.node("node1")?.routelet(&["status", "--dump"])?;
-            let left = at(&dump, "/speaker/prefixes")?;
+            let dump = lab.node("node1")?.routelet(&["status"])?;
+            let left = at(&dump, "/prefixes")?;
             let count: u64 = left
                 .as_object()
                 .context("prefixes")?

@@ -56,9 +56,9 @@ fn exactly(lab: &Lab, four: u32, six: u32, gateways: [&str; 2]) -> Result<()> {
             shown.trim()
         );
     }
-    let fib = node1.routelet(&["status", "--dump"])?;
+    let fib = node1.routelet(&["status"])?;
     for (family, count) in [("ipv4", four), ("ipv6", six)] {
-        let installed = at(&fib, &format!("/fib/{family}/installed"))?.as_u64();
+        let installed = at(&fib, &format!("/kernel/{family}/installed"))?.as_u64();
         ensure!(
             installed == Some(u64::from(count)),
             "routelet says {installed:?} of {count} in {family}"

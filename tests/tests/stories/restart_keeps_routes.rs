@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use tests::Lab;
 use tests::converge::Cluster;
-use tests::story::{CONVERGENCE, append, at, at_most_lost, stop, story, story_with, streams};
+use tests::story::{
+    CONVERGENCE, append, at, at_most_lost, peers, stop, story, story_with, streams,
+};
 use tests::wait::{always, eventually};
 
 const EVERY: Duration = Duration::from_millis(10);
@@ -75,20 +77,18 @@ fn restarts(lab: &Lab, signals: &[Signal]) -> Result<()> {
 fn settled(cluster: &Cluster<'_>) -> Result<()> {
     eventually(CONVERGENCE, "every routelet is in step", || {
         for member in &cluster.members {
-            let dump = member.container.routelet(&["status", "--dump"])?;
-            let speaker = at(&dump, "/speaker")?;
+            let status = member.container.routelet(&["status"])?;
             ensure!(
-                at(speaker, "/complete")? == true,
+                at(&status, "/complete")? == true,
                 "{}: not complete",
                 member.name
             );
-            for (name, peer) in at(speaker, "/peers")?.as_object().context("peers")? {
-                let dead = name.contains("dead");
+            for (name, peer) in peers(member.container)? {
                 ensure!(
-                    dead || at(peer, "/state")? == "Established",
+                    name.contains("dead") || at(&peer, "/state")? == "Established",
                     "{}: {name} is {}",
                     member.name,
-                    at(peer, "/state")?
+                    at(&peer, "/state")?
                 );
             }
         }
