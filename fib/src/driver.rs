@@ -68,6 +68,9 @@ impl<K: Kernel> Driver<K> {
         if let Some(marks) = self.reconciler.wants_reading(now) {
             self.kernel.read(marks);
         }
+        if let Some(neighbours) = self.reconciler.wants_probing(now) {
+            self.kernel.probe(neighbours);
+        }
         while let Some(batch) = self.reconciler.poll(now) {
             self.kernel.submit(batch);
         }

@@ -22,6 +22,10 @@ pub(crate) trait Kernel {
     /// [`Signal::Read`] after the batches submitted before.
     fn read(&mut self, marks: Marks);
 
+    /// Has these neighbours asked for (again); answered by a [`Signal::Changed`] with those that answer by now,
+    /// if any.
+    fn probe(&mut self, neighbours: Vec<(u32, IpAddr)>);
+
     /// Asks what would become of a packet to `address`; answered by one [`Signal::Found`].
     fn look_up(&mut self, ticket: u64, address: IpAddr);
 

@@ -284,6 +284,8 @@ impl Kernel for SharedMemory {
         self.tell(Signal::Read(Ok(Box::new(snapshot))));
     }
 
+    fn probe(&mut self, _: Vec<(u32, IpAddr)>) {}
+
     fn look_up(&mut self, ticket: u64, _: IpAddr) {
         self.tell(Signal::Found(ticket, Err("no way".to_owned())));
     }

@@ -30,6 +30,7 @@ enum Job {
     Write(Batch),
     Read(Marks),
     LookUp(u64, IpAddr),
+    Probe(Vec<(u32, IpAddr)>),
 }
 
 impl Netlink {
@@ -70,6 +71,10 @@ impl Kernel for Netlink {
         self.ask(Job::Read(marks));
     }
 
+    fn probe(&mut self, neighbours: Vec<(u32, IpAddr)>) {
+        self.ask(Job::Probe(neighbours));
+    }
+
     fn look_up(&mut self, ticket: u64, address: IpAddr) {
         self.ask(Job::LookUp(ticket, address));
     }
@@ -99,6 +104,7 @@ fn work(
                 Signal::Done(Done { batch, failures })
             }
             Job::Read(marks) => Signal::Read(requester.read(&marks).map(Box::new)),
+            Job::Probe(neighbours) => Signal::Changed(requester.probe_neighbours(&neighbours)),
             Job::LookUp(ticket, address) => Signal::Found(ticket, requester.look_up(address)),
         };
         if signals.send(signal).is_err() {

@@ -322,6 +322,15 @@ impl Network {
         }
     }
 
+    /// Those of the neighbours that failed for which `keep` holds; the others are forgotten.
+    pub(crate) fn failed_neighbours(
+        &mut self,
+        keep: impl Fn(&(u32, IpAddr)) -> bool,
+    ) -> Vec<(u32, IpAddr)> {
+        self.failed_neighbours.retain(keep);
+        self.failed_neighbours.iter().copied().collect()
+    }
+
     /// Keeps what only events tell: the neighbours that failed.
     pub(crate) fn succeed(&mut self, before: Self) {
         let links = &self.links;

@@ -62,6 +62,8 @@ pub(crate) struct Reconciler {
     fights: HashMap<Key, drift::Fight>,
     /// When to look which fights are over.
     calm_at: Option<Instant>,
+    /// When to have the neighbours that failed asked for again.
+    probe_at: Option<Instant>,
     retiring: Vec<retire::Retiring>,
     complete: bool,
     outstanding: usize,
@@ -149,6 +151,7 @@ impl Reconciler {
             failures: HashMap::new(),
             fights: HashMap::new(),
             calm_at: None,
+            probe_at: None,
             retiring: Vec::new(),
             complete: false,
             outstanding: 0,
@@ -437,7 +440,7 @@ impl Reconciler {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let retry = self.retries.first().map(|(at, _)| *at);
         let read = if self.reading { None } else { self.read_at };
-        [retry, read, self.calm_at, self.retirement()]
+        [retry, read, self.calm_at, self.probe_at, self.retirement()]
             .into_iter()
             .flatten()
             .min()

@@ -51,7 +51,7 @@ impl Listener {
         let mut listener = TokioSocket::new(NETLINK_ROUTE).map_err(failed)?;
         let socket = listener.socket_mut();
         widen(socket, SOCKET_BUFFER);
-        if let Err(error) = SockRef::from(&*socket).attach_filter(&without_echoes(own_port)) {
+        if let Err(error) = SockRef::from(&*socket).attach_filter(&only_news(own_port)) {
             warn!(%error, "no socket filter: our own changes come back as events");
         }
         socket.bind(&SocketAddr::new(0, groups)).map_err(failed)?;
@@ -107,19 +107,32 @@ fn gone(source: io::Error) -> Signal {
     })
 }
 
-/// A classic BPF program that drops messages whose `nlmsg_pid` is ours: with a listener beside it in the same
-/// process the writer would otherwise be held up by its own echoes.
-fn without_echoes(own_port: u32) -> [SockFilter; 4] {
-    const LOAD_WORD_ABSOLUTE: u16 = 0x20;
+/// A classic BPF program that drops what would only wake us: messages whose `nlmsg_pid` is ours (with a listener
+/// beside it in the same process the writer would otherwise be held up by its own echoes), and all of the
+/// neighbours' comings and goings but failures.
+fn only_news(own_port: u32) -> [SockFilter; 9] {
+    const LOAD_WORD: u16 = 0x20;
+    const LOAD_HALF: u16 = 0x28;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
+    const NLMSG_TYPE: u32 = 4;
     const NLMSG_PID: u32 = 12;
+    const NDM_STATE: u32 = 24;
+    const RTM_NEWNEIGH: u16 = 28;
+    const RTM_DELNEIGH: u16 = 29;
+    const NUD_FAILED: u16 = 0x20;
     // BPF loads in network byte order what netlink writes in the host's.
-    let port = u32::from_be_bytes(own_port.to_ne_bytes());
+    let word = |value: u32| u32::from_be_bytes(value.to_ne_bytes());
+    let half = |value: u16| u32::from(u16::from_be_bytes(value.to_ne_bytes()));
     [
-        SockFilter::new(LOAD_WORD_ABSOLUTE, 0, 0, NLMSG_PID),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 1, port),
-        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(LOAD_WORD, 0, 0, NLMSG_PID),
+        SockFilter::new(JUMP_IF_EQUAL, 6, 0, word(own_port)),
+        SockFilter::new(LOAD_HALF, 0, 0, NLMSG_TYPE),
+        SockFilter::new(JUMP_IF_EQUAL, 4, 0, half(RTM_DELNEIGH)),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 2, half(RTM_NEWNEIGH)),
+        SockFilter::new(LOAD_HALF, 0, 0, NDM_STATE),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, half(NUD_FAILED)),
         SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
     ]
 }

@@ -5,26 +5,28 @@ use std::{io, net::IpAddr, time::Duration};
 use hashbrown::HashMap;
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::{
-    packet_core::NLM_F_DUMP,
+    packet_core::{NLM_F_CREATE, NLM_F_DUMP},
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
         address::AddressMessage,
         link::LinkMessage,
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
         route::{RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteType},
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
 use socket2::SockRef;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{
     error::Error,
-    kernel::{Failure, Found, Key, Layer, Marks, Op, Owner, Snapshot},
+    kernel::{Failure, Found, KernelEvent, Key, Layer, Marks, Op, Owner, Snapshot},
     netlink::{
         decode::{self, Decoded},
         encode::{Encoder, acknowledge, request},
         frame::{Frame, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, frames},
     },
+    network::Failure as NeighbourFailure,
     plan::Step,
     reconciler::is_relevant,
     route::Mark,
@@ -292,6 +294,33 @@ impl Requester {
         }
     }
 
+    /// Has neighbours that failed asked for again, so that they are found once they are back even if nothing is
+    /// sent to them; tells those that answer by now.
+    pub(super) fn probe_neighbours(&mut self, neighbours: &[(u32, IpAddr)]) -> Vec<KernelEvent> {
+        let mut answering = Vec::new();
+        let all = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
+        let read = self.dump(all, |decoded| match decoded {
+            Decoded::Neighbour {
+                interface,
+                address,
+                failure: NeighbourFailure::Answers,
+            } if neighbours.contains(&(interface, address)) => {
+                answering.push(KernelEvent::from(decoded));
+            }
+            _ => {}
+        });
+        if let Err(error) = read {
+            debug!(%error, "the neighbours could not be read");
+        }
+        for (interface, address) in neighbours {
+            self.sequence = self.sequence.wrapping_add(1);
+            let request = ask_for_neighbour(*interface, *address, self.sequence);
+            // A neighbour that can't be asked for stays failed; errors come without being asked for.
+            let _ = retry(|| self.socket.send(&request, 0));
+        }
+        answering
+    }
+
     /// Which way a packet to `address` would go; the kernel's refusal in words.
     pub(super) fn look_up(&mut self, address: IpAddr) -> Result<Found, String> {
         let mut route = RouteMessage::default();
@@ -337,6 +366,26 @@ impl Requester {
             };
         }
     }
+}
+
+/// `ip neigh add … use`: as if a packet were to be sent there.
+fn ask_for_neighbour(interface: u32, address: IpAddr, sequence: u32) -> Vec<u8> {
+    let mut neighbour = NeighbourMessage::default();
+    neighbour.header.ifindex = interface;
+    neighbour.header.flags = NeighbourFlags::Use;
+    let (family, address) = match address {
+        IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+    };
+    neighbour.header.family = family;
+    neighbour
+        .attributes
+        .push(NeighbourAttribute::Destination(address));
+    request(
+        RouteNetlinkMessage::NewNeighbour(neighbour),
+        NLM_F_CREATE,
+        sequence,
+    )
 }
 
 /// Sorts the routes of a dump by owner.

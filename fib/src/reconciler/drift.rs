@@ -1,14 +1,20 @@
 //! What the kernel tells: changed links and addresses, routes of others, and our own routes taken from us.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashSet;
 
 use crate::{
     event::Event,
     guard::Gate,
     kernel::{KernelEvent, Key, Marks, Owner, RouteEvent, RouteEventKind, Snapshot},
-    network::Network,
+    network::{Failure as NeighbourFailure, Network},
     plan::{Removal, step},
     reconciler::{RETRY_FIRST, Reconciler},
+    resolve::resolve,
     routes::Standing,
     target::{Id, Target},
 };
@@ -21,6 +27,9 @@ const FIGHT_LAST: Duration = Duration::from_secs(10);
 const TRUCE: Duration = Duration::from_secs(30);
 /// After an address or link went, the kernel drops routes without telling; a look shortly after finds them.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// A neighbour that failed is asked for again this often.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// Someone keeps changing a route of ours.
 #[derive(Debug)]
@@ -77,7 +86,11 @@ impl Reconciler {
                     address,
                     failure,
                 } => {
-                    moved |= self.network.set_neighbour(interface, address, failure);
+                    if failure == NeighbourFailure::Answers || self.is_next_hop(interface, address)
+                    {
+                        moved |= self.network.set_neighbour(interface, address, failure);
+                        self.probe_at.get_or_insert(now + PROBE_EVERY);
+                    }
                 }
             }
         }
@@ -311,6 +324,49 @@ impl Reconciler {
             self.fights.retain(|_, fight| fight.last + TRUCE > now);
             self.calm_at = (!self.fights.is_empty()).then(|| now + TRUCE);
         }
+    }
+
+    /// The neighbours to ask for again, if it is time: the next hops among those that failed.
+    pub(crate) fn wants_probing(&mut self, now: Instant) -> Option<Vec<(u32, IpAddr)>> {
+        if self.probe_at.is_none_or(|at| at > now) {
+            return None;
+        }
+        let used = self.gateways();
+        let failed = self
+            .network
+            .failed_neighbours(|neighbour| used.contains(neighbour));
+        self.probe_at = (!failed.is_empty()).then(|| now + PROBE_EVERY);
+        (!failed.is_empty()).then_some(failed)
+    }
+
+    /// Whether something of ours goes through this neighbour.
+    fn is_next_hop(&self, interface: u32, address: IpAddr) -> bool {
+        self.targets.iter().any(|(_, target)| match &**target {
+            Target::Hops(hops) => hops
+                .iter()
+                .any(|hop| (hop.interface, hop.gateway) == (interface, Some(address))),
+            Target::Unknown | Target::Blackhole => false,
+        })
+    }
+
+    /// The neighbours that wanted next hops resolve to, also those left out because they do not answer.
+    fn gateways(&self) -> HashSet<(u32, IpAddr)> {
+        let mut gateways = HashSet::new();
+        for (_, set) in self.wanted.iter() {
+            for next_hop in &set.next_hops {
+                if let Ok(resolved) =
+                    resolve(&self.network, next_hop, set.family, self.config.unresolved)
+                {
+                    gateways.extend(
+                        resolved
+                            .hops
+                            .iter()
+                            .filter_map(|hop| Some((hop.interface, hop.gateway?))),
+                    );
+                }
+            }
+        }
+        gateways
     }
 
     /// The kernel had more to tell than we could take.

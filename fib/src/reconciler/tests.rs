@@ -338,6 +338,30 @@ fn a_neighbour_that_does_not_answer_is_left_out_while_there_is_another() {
 }
 
 #[test]
+fn only_failed_next_hops_are_asked_for_again_and_only_while_they_are_wanted() {
+    let mut rig = Rig::new(Memory::node());
+    rig.change(&[want("10.244.2.0/24", &["10.0.0.2", "10.0.1.2"])]);
+    let failed = |address: &str| KernelEvent::Neighbour {
+        interface: 2,
+        address: address.parse().unwrap(),
+        failure: NeighbourFailure::Failed,
+    };
+    rig.observe(failed("10.0.0.77"));
+    rig.observe(failed("10.0.0.2"));
+    assert_eq!(rig.reconciler.wants_probing(rig.now), None);
+    rig.now += Duration::from_secs(1);
+    assert_eq!(
+        rig.reconciler.wants_probing(rig.now),
+        Some(vec![(2, "10.0.0.2".parse().unwrap())])
+    );
+    assert_eq!(rig.reconciler.wants_probing(rig.now), None);
+    rig.change(&[want("10.244.2.0/24", &["10.0.1.2"])]);
+    rig.now += Duration::from_secs(1);
+    assert_eq!(rig.reconciler.wants_probing(rig.now), None);
+    assert_eq!(rig.reconciler.next_timeout(), None);
+}
+
+#[test]
 fn removals_are_not_in_ascending_order() {
     let mut rig = Rig::new(Memory::node());
     let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);

@@ -291,3 +291,31 @@ fn a_route_that_fails_does_not_delay_others_and_says_why() {
         tokio::time::timeout(PATIENCE, again).await.unwrap();
     });
 }
+
+#[test]
+fn a_neighbour_that_stops_answering_is_left_out_until_it_is_back() {
+    in_a_node(|| async {
+        // The kernel gives up sooner than in life.
+        for setting in [
+            "retrans_time_ms=100",
+            "base_reachable_time_ms=500",
+            "delay_first_probe_time=1",
+        ] {
+            let (name, value) = setting.split_once('=').unwrap();
+            std::fs::write(format!("/proc/sys/net/ipv4/neigh/eth0/{name}"), value).unwrap();
+        }
+        let fib = start(open_config()).await;
+        fib.update(vec![want("10.244.2.0/24", &["10.0.0.2", "10.0.1.2"])])
+            .await
+            .unwrap();
+        fib.flush().await.unwrap();
+        assert_eq!(routes(179), [BOTH]);
+        // Nobody answers for 10.0.0.2: the kernel gives up on it as soon as something is sent there.
+        let socket = tokio::net::UdpSocket::bind("10.0.0.1:0").await.unwrap();
+        socket.send_to(b"anyone?", "10.0.0.2:9").await.unwrap();
+        expect_routes(&["10.244.2.0/24 via 10.0.1.2 dev eth1 metric 1024"]).await;
+        // It is there again, and we find out though nobody sends anything.
+        ip("neigh replace 10.0.0.2 lladdr 02:00:00:00:00:01 dev eth0 nud reachable");
+        expect_routes(&[BOTH]).await;
+    });
+}
