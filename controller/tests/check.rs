@@ -1,5 +1,12 @@
 //! `routelet check` and the rest of the command line that needs no daemon.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use support::{Place, routelet, text};

@@ -20,16 +20,16 @@ use std::{
 use serde_json::Value;
 
 /// The TCP port of every daemon; their addresses tell them apart.
-pub const PORT: u16 = 1790;
+pub(crate) const PORT: u16 = 1790;
 
 /// A folder and loopback addresses that no other test has.
-pub struct Place {
-    pub folder: PathBuf,
+pub(crate) struct Place {
+    pub(crate) folder: PathBuf,
     number: u32,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("routelet-{}-{number}", std::process::id()));
@@ -38,30 +38,30 @@ impl Place {
     }
 
     /// 127.a.b.n: a and b come from the process and the test, which may run beside others.
-    pub fn address(&self, n: u8) -> Ipv4Addr {
+    pub(crate) fn address(&self, n: u8) -> Ipv4Addr {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let [.., number] = self.number.to_be_bytes();
         Ipv4Addr::new(127, low, high.wrapping_mul(31).wrapping_add(number), n)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
         path
     }
 
     /// Starts a daemon that is node NAME; its configuration is the file of that name.
-    pub fn start(&self, name: &str) -> Daemon {
+    pub(crate) fn start(&self, name: &str) -> Daemon {
         let daemon = self.spawn(name);
         daemon.wait();
         daemon
     }
 
-    pub fn spawn(&self, name: &str) -> Daemon {
+    pub(crate) fn spawn(&self, name: &str) -> Daemon {
         let log = fs::File::create(self.path(&format!("{name}.log"))).unwrap();
         let child = Command::new(binary())
             .args(["run", "--node", name])
@@ -83,7 +83,7 @@ impl Place {
     }
 
     /// A node that peers with `peers` (name, address) and announces its pod CIDR 10.N.0.0/24, N being its own number.
-    pub fn node(&self, name: &str, own: u8, peers: &[(&str, u8)]) -> String {
+    pub(crate) fn node(&self, name: &str, own: u8, peers: &[(&str, u8)]) -> String {
         let mut text = format!(
             "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: [10.{own}.0.0/24]}}\n\
              status: {{addresses: [{{type: InternalIP, address: {}}}]}}\n---\n\
@@ -100,7 +100,7 @@ impl Place {
     }
 
     /// A BGPPeer. No host has a loopback address as next hop, so another is announced.
-    pub fn peer(&self, name: &str, number: u8, own: u8) -> String {
+    pub(crate) fn peer(&self, name: &str, number: u8, own: u8) -> String {
         format!(
             "---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {name}}}\n\
              spec:\n  peerAddress: {}\n  peerASN: Internal\n  peerPort: {PORT}\n\
@@ -117,27 +117,27 @@ impl Drop for Place {
 }
 
 /// A running daemon; killed when dropped.
-pub struct Daemon {
-    pub child: Child,
-    pub socket: PathBuf,
-    pub log: PathBuf,
+pub(crate) struct Daemon {
+    pub(crate) child: Child,
+    pub(crate) socket: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 impl Daemon {
     /// Until it answers.
-    pub fn wait(&self) {
+    pub(crate) fn wait(&self) {
         eventually("the daemon answers", || {
             self.ask(&["status"]).status.code() != Some(2)
         });
     }
 
     /// Runs a command of the command line against it.
-    pub fn ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         routelet(arguments, Some(&self.socket))
     }
 
     /// The same with JSON.
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
         let output = self.ask(&arguments);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
@@ -150,15 +150,15 @@ impl Daemon {
     }
 
     /// The session with PEER.
-    pub fn session(&self, peer: &str) -> Value {
+    pub(crate) fn session(&self, peer: &str) -> Value {
         self.json(&["peers", peer])[0].clone()
     }
 
-    pub fn is_up(&self, peer: &str) -> bool {
+    pub(crate) fn is_up(&self, peer: &str) -> bool {
         self.session(peer)["state"] == "Established"
     }
 
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("kill")
             .arg(format!("-{signal}"))
             .arg(self.child.id().to_string())
@@ -168,12 +168,12 @@ impl Daemon {
     }
 
     /// Stops it and gives the exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         self.signal("TERM");
         self.child.wait().unwrap().code()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 }
@@ -188,12 +188,12 @@ impl Drop for Daemon {
     }
 }
 
-pub fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_routelet"))
 }
 
 /// Runs the binary to its end.
-pub fn routelet(arguments: &[&str], socket: Option<&Path>) -> Output {
+pub(crate) fn routelet(arguments: &[&str], socket: Option<&Path>) -> Output {
     let mut command = Command::new(binary());
     command.args(arguments);
     if let Some(socket) = socket {
@@ -202,7 +202,7 @@ pub fn routelet(arguments: &[&str], socket: Option<&Path>) -> Output {
     command.output().unwrap()
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -211,7 +211,7 @@ pub fn text(bytes: &[u8]) -> String {
     clippy::disallowed_methods,
     reason = "looks again and again, with a limit"
 )]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < limit, "not within 20 s: {what}");
