@@ -231,7 +231,10 @@ impl Running {
                 .unwrap_or_default(),
             here: node == self.name,
         });
-        let (healthy, verdict) = verdict(&query, owner.as_ref(), speaker.as_ref(), kernel.as_ref());
+        let (healthy, verdict) = match misled(&now, owner.as_ref(), speaker.as_ref()) {
+            Some(misled) => (false, misled),
+            None => verdict(&query, owner.as_ref(), speaker.as_ref(), kernel.as_ref()),
+        };
         Ok(ExplainReport {
             query,
             verdict,
@@ -263,6 +266,34 @@ impl Running {
             events: self.journal.entries(),
         })
     }
+}
+
+/// A route for the pods of one node whose next hop is another node: somebody announces what is not theirs.
+fn misled(
+    now: &Now,
+    owner: Option<&Owner>,
+    speaker: Option<&bgp::status::Explanation>,
+) -> Option<String> {
+    let owner = owner.filter(|owner| !owner.here)?;
+    let used = speaker?
+        .candidates
+        .iter()
+        .filter(|route| matches!(route.fate, Fate::Best | Fate::Multipath));
+    for route in used {
+        let Some(hop) = route.next_hop else { continue };
+        let other = now.addresses.iter().find(|(node, addresses)| {
+            **node != owner.node && addresses.each().any(|address| address == hop)
+        });
+        if let Some((other, _)) = other {
+            return Some(format!(
+                "{} belongs to node {}, but the route from {} leads to node {other} ({hop}): look at what that node announces",
+                owner.cidr,
+                owner.node,
+                route.from.as_deref().unwrap_or("this node")
+            ));
+        }
+    }
+    None
 }
 
 /// The answer to "what happens to packets for this?", the first thing that stands in the way or the way itself.

@@ -12,6 +12,7 @@ use crate::{
 
 /// Desired against kernel, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Which kernel routes are ours.
     pub mark: Mark,
@@ -77,6 +78,7 @@ pub struct Totals {
 
 /// One prefix and where it stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RouteStatus {
     /// The prefix, without host bits.
     pub prefix: IpNetwork,
@@ -91,7 +93,11 @@ pub struct RouteStatus {
 
 /// Where a prefix stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "state", rename_all = "kebab-case")]
+#[serde(
+    tag = "state",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
 pub enum RouteState {
     /// In the kernel as wanted.
     Installed,
@@ -137,6 +143,7 @@ pub struct Filter {
 
 /// The whole way of one prefix or address through the installer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// What was asked.
     pub query: IpNetwork,
@@ -172,6 +179,7 @@ impl From<&Refusal> for Refused {
 
 /// One BGP next hop and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Resolution {
     /// The next hop asked for.
     pub next_hop: NextHop,

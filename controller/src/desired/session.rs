@@ -7,7 +7,7 @@ use bgp::{
         AddPath, Connect, GracefulRestartConfig, MaxPrefixes, NextHopAddresses, NextHopMode,
         OverLimit, Password, PeerAsn, PeerConfig, Policy, RangeConfig, Timers, Ttl,
     },
-    prefix::Families,
+    prefix::{Families, Family},
 };
 
 use super::{DRAINED, Duty, View};
@@ -161,14 +161,20 @@ pub(super) fn settle(view: &View<'_>, sessions: &mut Sessions) {
     // serves; so none is asked to keep them over a NOTIFICATION (RFC 8538).
     let external =
         |peer: &PeerConfig| !peer.mesh && !is_internal(peer.asn, peer.local_asn).unwrap_or(false);
-    let ways_out = sessions
-        .peers
-        .values()
-        .filter(|peer| external(peer))
-        .count();
+    // Counted by family, for one router may have a session for each.
+    let ways_out = |family| {
+        let sessions = sessions.peers.values();
+        sessions
+            .filter(|peer| external(peer) && peer.families.has(family))
+            .count()
+    };
+    let doubled: Families = Family::ALL
+        .into_iter()
+        .filter(|family| ways_out(*family) >= 2)
+        .collect();
     for peer in sessions.peers.values_mut() {
-        if ways_out >= 2
-            && external(peer)
+        if external(peer)
+            && peer.families.intersects(doubled)
             && let Some(restart) = &mut peer.graceful_restart
         {
             restart.notification = false;
