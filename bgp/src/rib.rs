@@ -220,6 +220,16 @@ impl Rib {
         }
     }
 
+    /// Whether [`Rib::flush`] stopped although there was more to tell and room for it: call it again, after a look at what
+    /// came in meanwhile.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.sides
+            .each()
+            .iter()
+            .any(|side| side.groups.values().any(Group::is_behind))
+    }
+
     /// Decides what changed, and tells peers as far as they have room.
     pub fn flush(&mut self, now: Instant) {
         self.now(now);

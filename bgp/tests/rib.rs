@@ -13,5 +13,7 @@ mod groups;
 mod oracle;
 #[path = "rib/restart.rs"]
 mod restart;
+#[path = "rib/task.rs"]
+mod task;
 #[path = "rib/world.rs"]
 mod world;

@@ -24,6 +24,8 @@ use crate::{
 
 /// How long a group that has room waits for members that have none.
 const GRACE: Duration = Duration::from_millis(20);
+/// Rounds of one stream before others, and what comes in, are looked at again: some MiB.
+const ROUNDS: usize = 32;
 /// How long who lagged stays out of its group; doubles each time.
 const PENALTY: Duration = Duration::from_secs(1);
 const MAX_PENALTY: Duration = Duration::from_secs(64);
@@ -40,6 +42,8 @@ pub(super) struct Group {
     unfinished: BTreeSet<PeerId>,
     /// When those who have no room are left behind.
     wait_until: Option<Instant>,
+    /// More could be told at once.
+    behind: bool,
     /// For how long each who lagged was left out the last time.
     penalties: HashMap<PeerId, Duration>,
 }
@@ -69,6 +73,7 @@ impl Group {
             lone: BTreeMap::new(),
             unfinished: BTreeSet::new(),
             wait_until: None,
+            behind: false,
             penalties: HashMap::new(),
         }
     }
@@ -101,6 +106,11 @@ impl Group {
     /// When [`Group::flush`] wants to be called even if nothing happens.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.wait_until
+    }
+
+    /// Whether [`Group::flush`] stopped although there was room.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// The prefix may have to be told again.
@@ -219,16 +229,29 @@ impl Group {
     /// Tells all peers what waits for them, as far as they have room.
     pub(super) fn flush(&mut self, view: &mut View<'_>) {
         self.promote(view);
+        self.behind = false;
+        let mut rounds = 0;
         while !self.main.is_clean() && self.may_go_on(view) {
+            if rounds == ROUNDS {
+                self.behind = true;
+                break;
+            }
             self.main.round(&self.treatment, &self.members, view);
+            rounds += 1;
         }
         if self.main.is_clean() {
             self.wait_until = None;
         }
         for (peer, lone) in &mut self.lone {
             let alone = BTreeSet::from([*peer]);
+            let mut rounds = 0;
             while !lone.stream.is_clean() && !view.is_full(*peer) {
+                if rounds == ROUNDS {
+                    self.behind = true;
+                    break;
+                }
                 lone.stream.round(&self.treatment, &alone, view);
+                rounds += 1;
             }
         }
         self.rejoin(view);

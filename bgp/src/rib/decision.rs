@@ -191,11 +191,17 @@ impl<'a> Left<'a> {
         if self.routes.len() < 2 {
             return;
         }
-        let all = self.routes.clone();
+        let mut lowest: SmallVec<[(u32, u32); 8]> = self
+            .routes
+            .iter()
+            .map(|(_, route)| (route.rank.neighbor_as, route.rank.med))
+            .collect();
+        lowest.sort_unstable();
+        lowest.dedup_by_key(|(neighbor_as, _)| *neighbor_as);
         self.keep(Reason::Med, |route| {
-            !all.iter().any(|(_, other)| {
-                other.rank.neighbor_as == route.rank.neighbor_as && other.rank.med < route.rank.med
-            })
+            lowest
+                .binary_search(&(route.rank.neighbor_as, route.rank.med))
+                .is_ok()
         });
     }
 

@@ -125,8 +125,8 @@ impl Peer {
 
     /// A new session.
     pub(super) fn establish(&mut self, now: Instant, session: Session) {
+        // Its configuration is what we were last told it is: the session may have begun before that.
         let families = session.context.families;
-        self.config = session.config;
         self.kind = session.kind;
         self.asn = session.asn;
         self.router_id = session.router_id;

@@ -16,7 +16,7 @@ use crate::{
     config::OverLimit,
     prefix::{Families, Family},
     speaker::Event,
-    wire::{Nlri, Notification, RouteRefresh, Update, refresh::RefreshKind},
+    wire::{Cease, Nlri, Notification, RouteRefresh, Update, refresh::RefreshKind},
 };
 
 /// How long a peer that is back may take to repeat its routes, at least: an Internet table over a slow line.
@@ -47,14 +47,17 @@ impl Rib {
     }
 
     fn established(&mut self, now: Instant, id: PeerId, session: Session) {
-        if !self.peers.contains_key(&id) {
-            let name = session.address.to_string().into();
-            self.peers
-                .insert(id, Peer::new(id, name, session.config.clone()));
-        }
         self.leave_groups(id);
         let preserved = session.preserved & session.context.families;
         let Some(peer) = self.peers.get_mut(&id) else {
+            // Removed while its session was being set up.
+            let close = Order::Close {
+                notification: Notification::cease(Cease::PeerDeconfigured),
+                reason: "no longer configured".into(),
+                stay_away: Duration::ZERO,
+            };
+            // A session that has ended says so itself.
+            let _ = session.outbound.orders.send(close);
             return;
         };
         // Not closed, yet a new one: the peer lost the old one without a word (RFC 4724 §4.2).

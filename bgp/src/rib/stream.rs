@@ -35,8 +35,8 @@ pub(super) struct View<'a> {
 /// The attributes and source of a best route as one number; equal ones are written together.
 type Key = u64;
 
-/// The key of a prefix that has no best route.
-const NOTHING: Key = Key::MAX;
+/// The key of a prefix that has no best route: the lowest, so that what is to be withdrawn comes first.
+const NOTHING: Key = 0;
 
 impl View<'_> {
     fn best(&self, number: Number) -> Option<&Route> {

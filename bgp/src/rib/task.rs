@@ -64,7 +64,7 @@ pub enum Ending {
 /// An established session, as the Rib needs to know it.
 #[derive(Debug)]
 pub struct Session {
-    /// The peer's configuration: policies, next hops, limits.
+    /// The peer's configuration as the session knew it. What counts is the last [`PeerChange::Set`], which may be newer.
     pub config: Arc<PeerConfig>,
     /// What was agreed.
     pub context: wire::Context,
@@ -409,8 +409,12 @@ impl Task {
         let mut rib = Rib::new(settings, self.installs.is_some(), Instant::now());
         let mut batch = Vec::with_capacity(BATCH);
         let mut flushed = Instant::now();
+        let mut behind = false;
         loop {
-            let deadline = rib.next_timeout();
+            let deadline = match behind {
+                true => Some(flushed),
+                false => rib.next_timeout(),
+            };
             tokio::select! {
                 biased;
                 taken = self.receiver.recv_many(&mut batch, BATCH) => {
@@ -429,6 +433,7 @@ impl Task {
             if self.receiver.is_empty() || now.duration_since(flushed) >= PATIENCE {
                 rib.flush(now);
                 flushed = now;
+                behind = rib.is_behind();
             }
             self.speak(&mut rib);
         }
@@ -470,7 +475,15 @@ fn hear(rib: &mut Rib, now: Instant, message: ToRib) {
         ToRib::Peer(peer, message) => rib.hear(now, peer, message),
         ToRib::Configure(settings, peers) => rib.configure(now, *settings, peers),
         ToRib::AskRefresh(peer) => rib.ask_refresh(peer),
-        // Whoever asked may have gone.
+        question => answer(rib, now, question),
+    }
+}
+
+/// What was said before a question is in its answer. Whoever asked may have gone.
+fn answer(rib: &mut Rib, now: Instant, question: ToRib) {
+    rib.settle();
+    rib.handle_timeout(now);
+    match question {
         ToRib::Counts(reply) => drop(reply.send(rib.counts())),
         ToRib::Routes(query, reply) => {
             drop(reply.send(rib.routes(&query, now, SystemTime::now())));
@@ -478,6 +491,7 @@ fn hear(rib: &mut Rib, now: Instant, message: ToRib) {
         ToRib::Explain(prefix, reply) => {
             drop(reply.send(rib.explain(prefix, now, SystemTime::now())));
         }
+        ToRib::Peer(..) | ToRib::Configure(..) | ToRib::AskRefresh(_) => {}
     }
 }
 
