@@ -170,16 +170,17 @@ impl Seen {
     }
 
     /// Whether `code` is in it.
-    pub(in crate::wire) fn has(self, code: u8) -> bool {
-        let mut copy = self;
-        !copy.add(code)
+    pub(in crate::wire) const fn has(&self, code: u8) -> bool {
+        let [low, high] = self.0;
+        let half = if code < 128 { low } else { high };
+        half & 1 << (code & 127) != 0
     }
 
     /// Whether nothing but `code` is in it, or nothing at all.
-    pub(in crate::wire) fn nothing_but(self, code: u8) -> bool {
+    pub(in crate::wire) fn nothing_but(&self, code: u8) -> bool {
         let mut only = Self::default();
         only.add(code);
-        self == only || self == Self::default()
+        *self == only || *self == Self::default()
     }
 }
 
@@ -193,9 +194,9 @@ struct Raw<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Reads the Path Attributes field. What ends the session is the error; all else is in `faults`.
-    pub(in crate::wire) fn read(block: &'a [u8], context: &'a Context) -> Result<Self, WireError> {
-        let mut draft = Self {
+    /// Before anything is read.
+    pub(in crate::wire) fn new(context: &'a Context) -> Self {
+        Self {
             context,
             attributes: Attributes::default(),
             reach: None,
@@ -205,21 +206,25 @@ impl<'a> Draft<'a> {
             whole: &[],
             seen: Seen::default(),
             faults: Vec::new(),
-        };
+        }
+    }
+
+    /// Reads the Path Attributes field. What ends the session is the error; all else is in `faults`.
+    pub(in crate::wire) fn read(&mut self, block: &'a [u8]) -> Result<(), WireError> {
         let mut rest = block;
         while !rest.is_empty() {
-            let Some(raw) = draft.cut(&mut rest)? else {
+            let Some(raw) = self.cut(&mut rest)? else {
                 break;
             };
             match row_of(raw.code) {
-                Some(row) => draft.read_known(row, &raw)?,
-                None => draft.read_unknown(&raw)?,
+                Some(row) => self.read_known(row, &raw)?,
+                None => self.read_unknown(&raw)?,
             }
         }
-        if !context.four_octet_as {
-            as4::merge(&mut draft);
+        if !self.context.four_octet_as {
+            as4::merge(self);
         }
-        Ok(draft)
+        Ok(())
     }
 
     /// The next attribute; `None` after a fault, when its length leads out of the list (RFC 7606 §4).

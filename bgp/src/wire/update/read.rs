@@ -1,6 +1,6 @@
 //! From octets to routes and faults: the rules of RFC 7606 that concern the message as a whole.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -38,17 +38,18 @@ impl Update {
         let too_long = |_: nom::Err<Short>| WireError::MalformedAttributeList;
         let (rest, withdrawn) = sized_by_u16(body).map_err(too_long)?;
         let (nlri, block) = sized_by_u16(rest).map_err(too_long)?;
-        let mut draft = Draft::read(block, context)?;
+        let mut draft = Draft::new(context);
+        draft.read(block)?;
         let mut prefixes = Prefixes::read(withdrawn, nlri, &mut draft)?;
         require(&prefixes, &mut draft);
 
         let worst = draft.faults.iter().map(|fault| fault.fault.treatment).max();
         if worst >= Some(Treatment::Withdraw) {
-            return prefixes.all_withdrawn(draft);
+            return prefixes.all_withdrawn(&mut draft);
         }
         let end_of_rib = end_of_rib(body, &draft);
         prefixes.drop_what_is_not_unicast(&mut draft);
-        Ok(prefixes.update(draft, end_of_rib))
+        Ok(prefixes.update(&mut draft, end_of_rib))
     }
 }
 
@@ -152,11 +153,11 @@ impl Prefixes {
     }
 
     /// Treat-as-withdraw; without a reachable prefix it cannot be trusted that all were found (RFC 7606 §5.2).
-    fn all_withdrawn(mut self, draft: Draft<'_>) -> Result<Update, WireError> {
+    fn all_withdrawn(mut self, draft: &mut Draft<'_>) -> Result<Update, WireError> {
         if !self.reachable && !draft.seen.nothing_but(MP_UNREACH_NLRI) {
             let worst = draft
                 .faults
-                .into_iter()
+                .drain(..)
                 .max_by_key(|fault| fault.fault.treatment);
             return Err(worst.map_or(WireError::MalformedAttributeList, |fault| {
                 WireError::MalformedWithoutNlri {
@@ -170,7 +171,7 @@ impl Prefixes {
         self.withdrawn.append(&mut self.multiprotocol);
         Ok(Update {
             withdrawn: self.withdrawn,
-            faults: said(draft.faults),
+            faults: said(&mut draft.faults),
             ..Update::default()
         })
     }
@@ -195,22 +196,16 @@ impl Prefixes {
         }
     }
 
-    fn update(mut self, draft: Draft<'_>, end_of_rib: Option<Family>) -> Update {
+    fn update(mut self, draft: &mut Draft<'_>, end_of_rib: Option<Family>) -> Update {
         self.announced_wins();
-        let Draft {
-            mut attributes,
-            reach,
-            faults,
-            ..
-        } = draft;
         let mut announced = SmallVec::new();
         if !self.multiprotocol.is_empty() {
             let mut attributes = if self.classic.is_empty() {
-                std::mem::take(&mut attributes)
+                mem::take(&mut draft.attributes)
             } else {
-                attributes.clone()
+                draft.attributes.clone()
             };
-            attributes.next_hop = reach.and_then(|reach| reach.next_hop);
+            attributes.next_hop = draft.reach.and_then(|reach| reach.next_hop);
             announced.push(Announced {
                 attributes: Arc::new(attributes),
                 nlri: self.multiprotocol,
@@ -218,7 +213,7 @@ impl Prefixes {
         }
         if !self.classic.is_empty() {
             announced.push(Announced {
-                attributes: Arc::new(attributes),
+                attributes: Arc::new(mem::take(&mut draft.attributes)),
                 nlri: self.classic,
             });
         }
@@ -226,7 +221,7 @@ impl Prefixes {
             withdrawn: self.withdrawn,
             announced,
             end_of_rib,
-            faults: said(faults),
+            faults: said(&mut draft.faults),
         }
     }
 
@@ -241,8 +236,11 @@ impl Prefixes {
     }
 }
 
-fn said(faults: Vec<AttributeFault>) -> Vec<Fault> {
-    faults.into_iter().map(|fault| fault.fault).collect()
+fn said(faults: &mut Vec<AttributeFault>) -> Vec<Fault> {
+    if faults.is_empty() {
+        return Vec::new();
+    }
+    faults.drain(..).map(|fault| fault.fault).collect()
 }
 
 /// Prefixes of a multiprotocol attribute that cannot be told apart.
