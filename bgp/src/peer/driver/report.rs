@@ -40,6 +40,8 @@ pub(super) struct Reporter {
     messages: MessageCounts,
     last_error: Option<String>,
     hint: Option<String>,
+    last_fault: Option<String>,
+    dial_hint: Option<String>,
     before_dial: Counters,
 }
 
@@ -60,6 +62,8 @@ impl Reporter {
             messages: MessageCounts::default(),
             last_error: None,
             hint: None,
+            last_fault: None,
+            dial_hint: None,
             before_dial: Counters::default(),
         }
     }
@@ -108,11 +112,11 @@ impl Reporter {
             self.messages.faulty = self.messages.faulty.saturating_add(1);
             for fault in &update.faults {
                 let what = format!("{:?}: {}", fault.treatment, fault.reason);
-                if self.hint.as_ref() != Some(&what) {
+                if self.last_fault.as_ref() != Some(&what) {
                     tracing::warn!(peer = %self.name, fault = %what, "malformed UPDATE survived");
                     self.problem(format!("malformed UPDATE survived (RFC 7606): {what}"));
                     self.note(Way::In, format!("faulty UPDATE: {what}"), 1);
-                    self.hint = Some(what);
+                    self.last_fault = Some(what);
                 }
             }
         }
@@ -138,15 +142,13 @@ impl Reporter {
     /// Why a dial failed, in words.
     pub(super) fn dial_failed(&mut self, error: &io::Error, config: &PeerConfig) -> String {
         let (reason, hint) = hints::dial_failed(error, config);
-        self.hint = hint;
+        self.dial_hint = hint;
         reason
     }
 
     /// Something failed.
     pub(super) fn failed(&mut self, reason: String, config: &PeerConfig) {
-        if let Some(hint) = hints::failed(&reason, config, &self.before_dial) {
-            self.hint = Some(hint);
-        }
+        self.hint = hints::failed(&reason, config, &self.before_dial).or(self.dial_hint.take());
         if self.state == SessionState::Established {
             return; // the change of state says it
         }
