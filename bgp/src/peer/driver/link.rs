@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice},
     net::SocketAddr,
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     sync::mpsc,
 };
@@ -175,25 +176,23 @@ impl Link {
             return self.give_up(Loss::Closed, "more was kept than a message can be".into());
         };
         before.copy_from_slice(&self.unparsed);
-        loop {
-            if ready!(self.stream.poll_read_ready(context)).is_err() {
-                return self.give_up(Loss::Closed, "the runtime is ending".into());
+        let mut buffer = ReadBuf::new(room);
+        match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+            Ok(()) if buffer.filled().is_empty() => {
+                self.give_up(Loss::Closed, "it closed the connection".into())
             }
-            return match self.stream.try_read(room) {
-                Ok(0) => self.give_up(Loss::Closed, "it closed the connection".into()),
-                Ok(count) => {
-                    let whole = chunk.get(..kept.saturating_add(count)).unwrap_or_default();
-                    let (read, left) = self.parse(whole);
-                    let rest = whole.get(whole.len().saturating_sub(left)..);
-                    self.unparsed = rest.unwrap_or_default().to_vec();
-                    Poll::Ready(Progress::Messages(read))
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => {
-                    let (loss, reason) = lost(&error);
-                    self.give_up(loss, reason)
-                }
-            };
+            Ok(()) => {
+                let count = buffer.filled().len();
+                let whole = chunk.get(..kept.saturating_add(count)).unwrap_or_default();
+                let (read, left) = self.parse(whole);
+                let rest = whole.get(whole.len().saturating_sub(left)..);
+                self.unparsed = rest.unwrap_or_default().to_vec();
+                Poll::Ready(Progress::Messages(read))
+            }
+            Err(error) => {
+                let (loss, reason) = lost(&error);
+                self.give_up(loss, reason)
+            }
         }
     }
 
