@@ -93,26 +93,55 @@ impl Deadlines {
 
 /// A small stream of random numbers (xorshift64*): enough to keep a thousand peers from acting in step, and repeatable.
 #[derive(Clone, Debug)]
-pub struct Jitter(u64);
+pub struct Jitter {
+    state: u64,
+    epoch: Instant,
+}
 
 impl Jitter {
-    /// A stream that depends on `seed` alone.
+    /// Parts of an interval on which [`Jitter::beat`] lies.
+    const BEATS: u32 = 32;
+
+    /// A stream that depends on `seed` alone. Who shares an `epoch` beats together.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, epoch: Instant) -> Self {
         // splitmix64, so that neighbouring seeds give unlike streams; the state must not be 0.
         let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Self((state ^ (state >> 31)) | 1)
+        Self {
+            state: (state ^ (state >> 31)) | 1,
+            epoch,
+        }
     }
 
     /// Between three quarters of `interval` and all of it (RFC 4271 §10).
     pub fn on(&mut self, interval: Duration) -> Duration {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let parts = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 54; // 0–1023
-        interval.mul_f64(0.75 + 0.25 * parts as f64 / 1023.0)
+        interval.mul_f64(0.75 + 0.25 * self.fraction())
+    }
+
+    /// A moment between three quarters of `interval` and all of it from now, on a beat that all peers share: a thousand
+    /// KEEPALIVEs wake the process once a second, not a thousand times.
+    pub fn beat(&mut self, now: Instant, interval: Duration) -> Instant {
+        let beat = interval / Self::BEATS;
+        // A beat is lost to rounding down.
+        let wait = interval.mul_f64(0.75 + 0.25 * self.fraction() * 7.0 / 8.0) + beat;
+        let at = now + wait;
+        let since = at.saturating_duration_since(self.epoch).as_nanos();
+        let beyond = since.checked_rem(beat.as_nanos()).unwrap_or_default();
+        at.checked_sub(Duration::from_nanos(
+            u64::try_from(beyond).unwrap_or_default(),
+        ))
+        .unwrap_or(at)
+    }
+
+    /// Between 0 and 1.
+    fn fraction(&mut self) -> f64 {
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        let parts = self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 54; // 0–1023
+        parts as f64 / 1023.0
     }
 }
 
@@ -136,7 +165,7 @@ mod tests {
 
     #[test]
     fn jitter_stays_between_three_quarters_and_the_whole() {
-        let mut jitter = Jitter::new(7);
+        let mut jitter = Jitter::new(7, Instant::now());
         let whole = Duration::from_secs(100);
         let drawn: Vec<_> = (0..1000).map(|_| jitter.on(whole)).collect();
         assert!(
@@ -146,6 +175,20 @@ mod tests {
         );
         let mean = drawn.iter().sum::<Duration>() / 1000;
         assert!((Duration::from_secs(85)..Duration::from_secs(90)).contains(&mean));
+    }
+
+    #[test]
+    fn beats_are_shared_and_stay_in_the_same_range() {
+        let epoch = Instant::now();
+        let interval = Duration::from_secs(32);
+        for seed in 0..1000 {
+            let now = epoch + Duration::from_millis(seed * 37);
+            let at = Jitter::new(seed, epoch).beat(now, interval);
+            assert!((Duration::from_secs(24)..=interval).contains(&(at - now)));
+            assert_eq!((at - epoch).subsec_nanos(), 0);
+        }
+        let no_interval = Jitter::new(1, epoch).beat(epoch, Duration::ZERO);
+        assert_eq!(no_interval, epoch);
     }
 
     #[test]

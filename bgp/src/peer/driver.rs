@@ -12,7 +12,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -30,6 +30,7 @@ use self::{
     report::Reporter,
 };
 use super::{
+    deadlines::Jitter,
     fsm::{Action, ConnectionId, Event, Fsm},
     negotiate::Negotiated,
     sockets,
@@ -175,6 +176,12 @@ mod clock {
         Instant::now()
     }
 
+    /// When the first peer began.
+    pub(super) fn epoch() -> Instant {
+        static EPOCH: OnceLock<Instant> = OnceLock::new();
+        *EPOCH.get_or_init(Instant::now)
+    }
+
     pub(super) fn sleep() -> Pin<Box<Sleep>> {
         Box::pin(tokio::time::sleep(Duration::ZERO))
     }
@@ -185,7 +192,11 @@ impl Running {
         let seed = u64::from(driver.id.0) ^ u64::from(std::process::id()).rotate_left(32);
         let reporter = Reporter::new(driver.name, &driver.config, driver.events);
         let mut running = Self {
-            fsm: Fsm::new(driver.config, driver.router_id, seed),
+            fsm: Fsm::new(
+                driver.config,
+                driver.router_id,
+                Jitter::new(seed, clock::epoch()),
+            ),
             reporter,
             id: driver.id,
             commands: driver.commands,

@@ -195,9 +195,9 @@ impl Fsm {
     /// Wait for the peer to take something where there is no hold time (RFC 9687 §6).
     pub const SEND_HOLD: Duration = Duration::from_secs(8 * 60);
 
-    /// A machine at rest. `seed` makes its jitter unlike others'.
+    /// A machine at rest.
     #[must_use]
-    pub fn new(config: Arc<PeerConfig>, router_id: Ipv4Addr, seed: u64) -> Self {
+    pub fn new(config: Arc<PeerConfig>, router_id: Ipv4Addr, jitter: Jitter) -> Self {
         let restarted = config
             .graceful_restart
             .is_some_and(|restart| restart.restarted);
@@ -213,7 +213,7 @@ impl Fsm {
             connections: Vec::new(),
             attempts: 0,
             oscillations: 0,
-            jitter: Jitter::new(seed),
+            jitter,
             shown: Idle,
             reason: None,
             actions: Vec::new(),

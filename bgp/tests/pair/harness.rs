@@ -10,6 +10,7 @@ use std::{
 use bgp::{
     config::*,
     peer::{
+        deadlines::Jitter,
         fsm::{Action, ConnectionId, Event, Fsm, Loss},
         negotiate::Negotiated,
     },
@@ -93,7 +94,11 @@ impl Side {
     pub(crate) fn new(config: PeerConfig, id: u8) -> Self {
         let id_address = Ipv4Addr::new(10, 0, 0, id);
         Self {
-            fsm: Fsm::new(Arc::new(config), id_address, u64::from(id)),
+            fsm: Fsm::new(
+                Arc::new(config),
+                id_address,
+                Jitter::new(u64::from(id), beginning()),
+            ),
             listens: true,
             dials: Vec::new(),
             dialling: false,

@@ -29,7 +29,7 @@ impl Fsm {
             && let Some(agreed) = &connection.agreed
             && !agreed.keepalive.is_zero()
         {
-            let at = now + self.jitter.on(agreed.keepalive);
+            let at = self.jitter.beat(now, agreed.keepalive);
             connection.deadlines.set(Timer::Keepalive, Some(at));
         }
     }
