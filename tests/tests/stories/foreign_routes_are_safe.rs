@@ -12,7 +12,7 @@ use tests::wait::{always, eventually};
 const UNWANTED: [(&str, &str); 6] = [
     ("0.0.0.0/0", "default-route"),
     ("10.99.0.0/16", "outside-allowed"),
-    ("10.0.0.128/25", "outside-allowed"),
+    ("10.0.0.128/25", "connected-subnet"),
     ("10.244.1.64/26", "own-pod-cidr"),
     ("127.1.0.0/16", "loopback"),
     ("10.244.77.0/24", "next-hop-is-ourselves"),
@@ -95,7 +95,9 @@ fn without_rules_only_the_pod_network_comes_in() {
     story_with("tor-bird", only_the_tor, |lab| {
         let cluster = lab.converged()?;
         for member in &cluster.members {
-            for (prefix, _) in UNWANTED {
+            // A part of node1's pod CIDR is inside the pod network: only node1 itself knows better.
+            let inside = |prefix: &str| prefix == "10.244.1.64/26" && member.name != "node1";
+            for (prefix, _) in UNWANTED.iter().filter(|(prefix, _)| !inside(prefix)) {
                 member.container.no_route_of_ours(prefix)?;
             }
         }
