@@ -309,6 +309,12 @@ impl Network {
         })
     }
 
+    /// Whether this was the last IPv4 address of its interface: the kernel drops all IPv4 routes there then.
+    pub(crate) fn lost_ipv4(&self, gone: &Address) -> bool {
+        let left = |own: &Address| own.interface == gone.interface && own.address.is_ipv4();
+        gone.address.is_ipv4() && !self.addresses.iter().any(left)
+    }
+
     /// True if this is news.
     pub(crate) fn set_neighbour(
         &mut self,

@@ -193,13 +193,19 @@ impl Reconciler {
         if self.outcome(set).is_none() {
             self.resolve(set);
         }
-        let before = self
-            .routes
-            .update(&key, |entry| mem::replace(&mut entry.wanted, set));
+        // One look instead of an update and a touch: this is the busiest path of all.
+        let (before, push) = self.routes.update(&key, |entry| {
+            let before = mem::replace(&mut entry.wanted, set);
+            let waits = before == set || entry.queued || entry.in_flight;
+            entry.queued |= before != set;
+            (before, !waits)
+        });
         self.release_wanted(before);
-        if before != set {
+        if push {
+            self.additions.push_back(key);
+        }
+        if before != set && !self.failures.is_empty() {
             self.failures.remove(&key);
-            self.touch(key);
         }
     }
 
@@ -416,7 +422,7 @@ impl Reconciler {
 
     /// Everything asked for is in the kernel, refused, or known to fail.
     pub(crate) fn is_in_sync(&self) -> bool {
-        self.is_idle() && self.read_at.is_none()
+        self.is_idle()
     }
 
     fn is_idle(&self) -> bool {

@@ -297,7 +297,7 @@ impl Requester {
     /// Has neighbours that failed asked for again, so that they are found once they are back even if nothing is
     /// sent to them; tells those that answer by now.
     pub(super) fn probe_neighbours(&mut self, neighbours: &[(u32, IpAddr)]) -> Vec<KernelEvent> {
-        let mut answering = Vec::new();
+        let mut answering: Vec<(u32, IpAddr)> = Vec::new();
         let all = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
         let read = self.dump(all, |decoded| match decoded {
             Decoded::Neighbour {
@@ -305,20 +305,29 @@ impl Requester {
                 address,
                 failure: NeighbourFailure::Answers,
             } if neighbours.contains(&(interface, address)) => {
-                answering.push(KernelEvent::from(decoded));
+                answering.push((interface, address));
             }
             _ => {}
         });
         if let Err(error) = read {
             debug!(%error, "the neighbours could not be read");
         }
-        for (interface, address) in neighbours {
+        let silent = neighbours
+            .iter()
+            .filter(|neighbour| !answering.contains(neighbour));
+        for (interface, address) in silent {
             self.sequence = self.sequence.wrapping_add(1);
             let request = ask_for_neighbour(*interface, *address, self.sequence);
             // A neighbour that can't be asked for stays failed; errors come without being asked for.
             let _ = retry(|| self.socket.send(&request, 0));
         }
-        answering
+        let failure = NeighbourFailure::Answers;
+        let answers = |(interface, address)| KernelEvent::Neighbour {
+            interface,
+            address,
+            failure,
+        };
+        answering.into_iter().map(answers).collect()
     }
 
     /// Which way a packet to `address` would go; the kernel's refusal in words.

@@ -13,7 +13,7 @@ use crate::{
     kernel::{KernelEvent, Key, Marks, Owner, RouteEvent, RouteEventKind, Snapshot},
     network::{Failure as NeighbourFailure, Network},
     plan::{Removal, step},
-    reconciler::{RETRY_FIRST, Reconciler},
+    reconciler::{RETRY_FIRST, Reconciler, write::TELL_AT_MOST},
     resolve::resolve,
     routes::Standing,
     target::{Id, Target},
@@ -78,7 +78,9 @@ impl Reconciler {
                     self.link_events
                         .extend(self.network.remove_address(&address));
                     (moved, addresses) = (true, true);
-                    self.suspect(now, address.interface);
+                    if self.network.lost_ipv4(&address) {
+                        self.suspect(now, address.interface);
+                    }
                 }
                 KernelEvent::Route(event) => moved |= self.observe_route(now, event),
                 KernelEvent::Neighbour {
@@ -277,11 +279,14 @@ impl Reconciler {
         fight.last = now;
         fight.open = true;
         let times = fight.times;
-        self.events.push(Event::Drifted {
-            prefix: key.prefix,
-            found,
-            by,
-        });
+        if self.told < TELL_AT_MOST {
+            self.told += 1;
+            self.events.push(Event::Drifted {
+                prefix: key.prefix,
+                found,
+                by,
+            });
+        }
         if times == AT_ONCE + 1 {
             self.events.push(Event::Fighting {
                 prefix: key.prefix,
@@ -314,7 +319,10 @@ impl Reconciler {
             fight.open = false;
             fight.last = now;
             self.totals.healed += 1;
-            self.events.push(Event::Healed { prefix: key.prefix });
+            if self.told < TELL_AT_MOST {
+                self.told += 1;
+                self.events.push(Event::Healed { prefix: key.prefix });
+            }
         }
     }
 

@@ -19,7 +19,7 @@ const OUTSTANDING: usize = 3;
 /// While this many batches with additions went before waiting removals, removals wait.
 const PATIENCE: u32 = 64;
 /// Events of one kind told singly in one turn; a flood would help nobody.
-const TELL_AT_MOST: usize = 32;
+pub(super) const TELL_AT_MOST: usize = 32;
 
 impl Reconciler {
     /// The next batch to write, if there is something to write and room on the way.

@@ -315,7 +315,7 @@ fn a_neighbour_that_stops_answering_is_left_out_until_it_is_back() {
         socket.send_to(b"anyone?", "10.0.0.2:9").await.unwrap();
         expect_routes(&["10.244.2.0/24 via 10.0.1.2 dev eth1 metric 1024"]).await;
         // It is there again, and we find out though nobody sends anything.
-        ip("neigh replace 10.0.0.2 lladdr 02:00:00:00:00:01 dev eth0 nud reachable");
+        ip("neigh replace 10.0.0.2 lladdr 02:00:00:00:00:01 dev eth0 nud permanent");
         expect_routes(&[BOTH]).await;
     });
 }
