@@ -93,6 +93,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Time on a processor, to the nanosecond; threads that have ended are not in it.
     pub on_processor: Duration,
+    /// Time ready to run but without a processor, because of what else this machine does; of the threads there are now.
+    pub waited: Duration,
     /// Highest resident set, MiB.
     pub peak: f64,
     /// Proportional set size now, MiB.
@@ -125,11 +127,9 @@ impl Running {
             for task in fs::read_dir(proc.join("task"))? {
                 let schedule =
                     fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-                let nanoseconds = schedule
-                    .split(' ')
-                    .next()
-                    .and_then(|field| field.parse().ok());
-                usage.on_processor += Duration::from_nanos(nanoseconds.unwrap_or_default());
+                let mut nanoseconds = schedule.split(' ').map_while(|field| field.parse().ok());
+                usage.on_processor += Duration::from_nanos(nanoseconds.next().unwrap_or_default());
+                usage.waited += Duration::from_nanos(nanoseconds.next().unwrap_or_default());
             }
             usage.peak += kib(&proc.join("status"), "VmHWM:")? / 1024.0;
             usage.memory += kib(&proc.join("smaps_rollup"), "Pss:")? / 1024.0;

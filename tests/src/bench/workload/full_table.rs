@@ -20,6 +20,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     figures: &[
         figure("P1", "until the sink has all", "s", Must::TimesBird(1.25)),
         figure("P2", "CPU", "s", Must::TimesBird(1.5)),
+        figure("P2", "waited for a processor", "s", Must::Tell),
         figure("P3", "peak memory", "MiB", Must::TimesBird(1.5)),
         figure("P4", "until all is withdrawn", "s", Must::TimesBird(1.25)),
         figure(
@@ -113,6 +114,7 @@ fn run(scene: &Scene<'_>) -> Result<Vec<f64>> {
     Ok(vec![
         wall.as_secs_f64(),
         (full.cpu - idle.cpu).as_secs_f64(),
+        (full.waited.saturating_sub(idle.waited)).as_secs_f64(),
         full.peak,
         gone.as_secs_f64(),
         view.withdrawn as f64 / view.withdrawing.max(1) as f64,
