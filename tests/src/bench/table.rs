@@ -164,7 +164,8 @@ impl Set {
     }
 }
 
-/// Distinct prefixes of the lengths the Internet has, in ascending order; none in 0/8, 10/8, 127/8 or above 223/8.
+/// Distinct prefixes of the lengths the Internet has, in ascending order; none where an installer may refuse it: in 0/8,
+/// 10/8, 127/8, 169/8 (link-local) or above 223/8.
 fn scatter(random: &mut Random, count: usize) -> Vec<Prefix4> {
     let mut taken = vec![0_u64; 1 << 19];
     let mut prefixes = Vec::with_capacity(count);
@@ -188,7 +189,7 @@ fn scatter(random: &mut Random, count: usize) -> Vec<Prefix4> {
         let first = address >> 24;
         let prefix = Prefix4 { address, length };
         let (word, bit) = (prefix.place() / 64, prefix.place() % 64);
-        if matches!(first, 0 | 10 | 127 | 224..) || taken[word] >> bit & 1 == 1 {
+        if matches!(first, 0 | 10 | 127 | 169 | 224..) || taken[word] >> bit & 1 == 1 {
             continue;
         }
         taken[word] |= 1 << bit;
