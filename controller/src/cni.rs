@@ -40,10 +40,20 @@ impl Conflist {
             .filter(|(family, _)| pod_cidrs.iter().any(|cidr| cidr.family() == *family))
             .map(|(_, destination)| json!({"dst": destination}))
             .collect();
+        // With one range a family the gateway address may follow it when the node gets another pod CIDR; else the plugin
+        // would refuse every new pod until someone removes the bridge.
+        let single = Family::ALL.into_iter().all(|family| {
+            pod_cidrs
+                .iter()
+                .filter(|cidr| cidr.family() == family)
+                .count()
+                <= 1
+        });
         let mut bridge = json!({
             "type": "bridge",
             "bridge": cni.bridge,
             "isGateway": true,
+            "forceAddress": single,
             "hairpinMode": true,
             "ipMasq": false,
             "ipam": {"type": "host-local", "ranges": sets, "routes": routes},
@@ -90,4 +100,36 @@ fn write_synced(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::File::create(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn it_is_written_whole_once_and_beside_it_nothing_changes() {
+        let directory = std::env::temp_dir().join(format!("routelet-cni-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let foreign = directory.join("05-other.conflist");
+        fs::write(&foreign, "theirs").unwrap();
+        let cni = Cni {
+            directory: directory.clone(),
+            ..Cni::default()
+        };
+        let first = Conflist::new(&cni, &["10.244.1.0/24".parse().unwrap()]);
+        assert!(first.write().unwrap());
+        let inode = fs::metadata(&first.path).unwrap().ino();
+        assert!(!first.write().unwrap());
+        assert_eq!(fs::metadata(&first.path).unwrap().ino(), inode);
+        let second = Conflist::new(&cni, &["10.244.9.0/24".parse().unwrap()]);
+        assert!(second.write().unwrap());
+        let text = fs::read_to_string(&second.path).unwrap();
+        assert!(text.contains("10.244.9.0/24") && !text.contains("10.244.1.0/24"));
+        assert_eq!(fs::read_to_string(&foreign).unwrap(), "theirs");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(second.write().is_err());
+    }
 }

@@ -247,10 +247,24 @@ impl<'a> Daemon<'a> {
     /// Has speaker and installer go over to what is desired now.
     async fn apply(&mut self, why: &str) {
         let before = self.problems_before();
+        let old_conflist = self
+            .running
+            .now()
+            .desired
+            .cni
+            .as_ref()
+            .map(|cni| cni.path.clone());
         let mut desired = desired(&self.cluster, &self.options.node, &self.facts);
         self.apply_to_kernel(&mut desired).await;
         if let Some(speaker) = &*self.running.speaker.read().await {
             speaker.apply(desired.speaker.clone()).await;
+        }
+        // Where it has moved, the old one would stand in the new one's light; it is ours.
+        if let (Some(old), Some(new)) = (old_conflist, &desired.cni)
+            && old != new.path
+            && std::fs::remove_file(&old).is_ok()
+        {
+            self.journal(Kind::Config, format!("{} removed", old.display()));
         }
         let addresses = addresses(&self.cluster);
         self.running.update(|now| {
