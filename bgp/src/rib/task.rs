@@ -364,8 +364,20 @@ const QUEUE: usize = 64;
 /// Messages taken at once before output is looked at.
 const BATCH: usize = 64;
 
-/// While messages keep coming, output waits so long: what changes twice is said once, and equal attributes meet.
+/// After output the next waits so long, unless a peer asks for it by having room again: in a burst what changes twice is said
+/// once and equal attributes meet, while a change that stands alone is told at once.
 const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How output stands.
+#[derive(Clone, Copy)]
+enum Output {
+    /// All is told that there is room for.
+    Told,
+    /// It is looked at when [`PATIENCE`] ends.
+    Owed,
+    /// There is more, and room.
+    Behind,
+}
 
 struct Task {
     receiver: mpsc::Receiver<ToRib>,
@@ -408,12 +420,13 @@ impl Task {
     async fn run(mut self, settings: Settings) {
         let mut rib = Rib::new(settings, self.installs.is_some(), Instant::now());
         let mut batch = Vec::with_capacity(BATCH);
-        let mut flushed = Instant::now();
-        let mut behind = false;
+        let mut flushed: Option<Instant> = None;
+        let mut output = Output::Told;
         loop {
-            let deadline = match behind {
-                true => Some(flushed),
-                false => rib.next_timeout(),
+            let deadline = match (output, flushed) {
+                (Output::Behind, Some(flushed)) => Some(flushed),
+                (Output::Owed, Some(flushed)) => Some(flushed + PATIENCE),
+                _ => rib.next_timeout(),
             };
             tokio::select! {
                 biased;
@@ -426,15 +439,23 @@ impl Task {
                 () = room(self.installs.as_ref()), if rib.wants_to_install() => {}
             }
             let now = Instant::now();
+            let mut wanted = matches!(output, Output::Behind);
             for message in batch.drain(..) {
+                wanted |= matches!(message, ToRib::Peer(_, PeerMessage::Writable));
                 hear(&mut rib, now, message);
             }
             rib.handle_timeout(now);
-            if self.receiver.is_empty() || now.duration_since(flushed) >= PATIENCE {
+            output = if wanted || flushed.is_none_or(|flushed| now >= flushed + PATIENCE) {
                 rib.flush(now);
-                flushed = now;
-                behind = rib.is_behind();
-            }
+                flushed = Some(now);
+                if rib.is_behind() {
+                    Output::Behind
+                } else {
+                    Output::Told
+                }
+            } else {
+                Output::Owed
+            };
             self.speak(&mut rib);
         }
     }
