@@ -229,7 +229,9 @@ fn a_silent_uplink_is_left_when_the_hold_time_ends() {
             "moved {:.1} s after the loss",
             start.elapsed().as_secs_f64()
         );
-        // What comes in is for the ToR to move: FRR keeps the routes of a peer that can restart gracefully, for its restart time.
+        // What comes in is for the ToRs to move, at the end of their hold time.
+        let pods = cluster.pods()?;
+        cluster.reach(&pods, HOLD)?;
         cluster.member("node1")?.container.heal("eth1")?;
         eventually(CONVERGENCE, "both uplinks are back", || both(&cluster))
     });
