@@ -5,6 +5,15 @@
 //!               ▲                                      │
 //!               └──── links, addresses, routes ◄───────┘
 //! ```
+//! | file | what |
+//! |---|---|
+//! | `config`, `route`, `status`, `event` | what is said to and by the installer: plain data |
+//! | `fib`, `driver` | the front door; the task behind it, with clock and channels |
+//! | `guard`, `resolve` | whether a prefix may be installed; where its next hops lead |
+//! | `reconciler` | desired against kernel: decides, plans, retries, heals; no I/O |
+//! | `network`, `routes`, `target` | what it knows: links and foreign routes, one entry a prefix, shared targets |
+//! | `kernel`, `netlink`, `memory` | what it talks to: the trait, the real one, one for tests |
+//!
 //! [`Fib`] is the front door; [`cleanup`] works without it. Everything happens in the network namespace of the
 //! thread that calls [`Fib::start`], and needs CAP_NET_ADMIN there.
 

@@ -1,6 +1,7 @@
 //! Desired against kernel: takes changes and signals, gives batches to write. No I/O, no clock of its own.
 
 mod drift;
+mod reading;
 mod report;
 mod retire;
 mod write;
