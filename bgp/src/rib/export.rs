@@ -28,7 +28,7 @@ pub(super) struct Treatment {
     kind: PeerKind,
     local_asn: u32,
     client: bool,
-    policy: Option<Arc<Policy>>,
+    policy: Option<Rules>,
     next_hop: NextHopMode,
     /// Our own next hop for IPv4 and IPv6 prefixes.
     ours: [Option<NextHop>; 2],
@@ -37,6 +37,18 @@ pub(super) struct Treatment {
     /// Those restrictions of what we originate that name the peer.
     told_of: BTreeSet<BTreeSet<String>>,
     depends_on_prefix: bool,
+}
+
+/// A policy that equals every other of the same rules, whatever its name: rules written out at each of a thousand peers are
+/// still told once.
+#[derive(Clone, Debug)]
+struct Rules(Arc<Policy>);
+
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, other) = (&self.0, &other.0);
+        Arc::ptr_eq(one, other) || one.default == other.default && one.rules == other.rules
+    }
 }
 
 /// Where a route comes from.
@@ -109,7 +121,7 @@ impl Treatment {
             kind: peer.kind,
             local_asn: peer.config.local_asn,
             client: peer.config.route_reflector_client && peer.kind == PeerKind::Internal,
-            policy: peer.config.export.clone(),
+            policy: peer.config.export.clone().map(Rules),
             next_hop: peer.config.next_hop,
             ours: [own_v4(peer, context), own_v6(peer)],
             draining: settings.draining,
@@ -201,7 +213,7 @@ impl Treatment {
         from: From<'_>,
         out: &mut Cow<'_, Attributes>,
     ) -> Result<bool, Withheld> {
-        let Some(policy) = &self.policy else {
+        let Some(Rules(policy)) = &self.policy else {
             return Ok(false);
         };
         let subject = Subject {

@@ -442,3 +442,16 @@ fn peers_that_are_told_the_same_are_treated_alike() {
         other(|config| config.next_hop = NextHopMode::Keep)
     );
 }
+
+#[test]
+fn rules_that_are_the_same_under_another_name_are_the_same_treatment() {
+    let named = |name: &str, verdict| {
+        let policy = Arc::new(Policy::always(name, verdict));
+        treatment(External, |peer, _, _| {
+            configure(peer, |config| config.export = Some(policy));
+        })
+    };
+    let one = named("export of BGPPeer a", Verdict::Accept);
+    assert_eq!(one, named("export of BGPPeer b", Verdict::Accept));
+    assert_ne!(one, named("export of BGPPeer a", Verdict::Reject));
+}
