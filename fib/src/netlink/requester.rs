@@ -231,14 +231,7 @@ impl Requester {
         route.header.kind = RouteType::Unspec;
         route.attributes.push(RouteAttribute::Table(table));
         let request = RouteNetlinkMessage::GetRoute(route);
-        let read = self.dump(request, |decoded| {
-            if let Decoded::Route(event) = decoded {
-                // Kernels without strict checking give every table.
-                if event.route.table == table {
-                    into.take(event.prefix, event.route);
-                }
-            }
-        });
+        let read = self.dump_routes(&request, table, into);
         match read {
             // No such table yet, or no such family in this kernel.
             Err(error) if matches!(error.raw_os_error(), Some(2 | 95 | 97)) => Ok(()),
@@ -249,27 +242,56 @@ impl Requester {
         }
     }
 
-    /// Asks for everything of one kind.
-    fn dump(
+    /// Sorted as they come: a million of them are not held twice.
+    fn dump_routes(
         &mut self,
-        message: RouteNetlinkMessage,
-        mut each: impl FnMut(Decoded),
+        request: &RouteNetlinkMessage,
+        table: u32,
+        into: &mut Sorter<'_>,
     ) -> io::Result<()> {
+        let before = into.lengths();
         for attempt in 1..=DUMP_ATTEMPTS {
-            self.sequence = self.sequence.wrapping_add(1);
-            let sequence = self.sequence;
-            self.buffer = request(message.clone(), NLM_F_DUMP, sequence);
-            retry(|| self.socket.send(&self.buffer, 0))?;
-            // Collected first: a dump that others' changes ran into is thrown away.
-            let mut found = Vec::new();
-            if self.receive_dump(sequence, |decoded| found.push(decoded))?
-                || attempt == DUMP_ATTEMPTS
-            {
-                found.into_iter().for_each(&mut each);
-                return Ok(());
+            into.truncate(before);
+            let sequence = self.ask_for_all(request)?;
+            let consistent = self.receive_dump(sequence, |decoded| match decoded {
+                // Kernels without strict checking give every table.
+                Decoded::Route(event) if event.route.table == table => {
+                    into.take(event.prefix, event.route);
+                }
+                _ => {}
+            })?;
+            if consistent || attempt == DUMP_ATTEMPTS {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Asks for everything of one kind.
+    fn dump(
+        &mut self,
+        request: RouteNetlinkMessage,
+        mut each: impl FnMut(Decoded),
+    ) -> io::Result<()> {
+        for attempt in 1..=DUMP_ATTEMPTS {
+            let sequence = self.ask_for_all(&request)?;
+            // Collected first: a dump that others' changes ran into is thrown away.
+            let mut found = Vec::new();
+            let consistent = self.receive_dump(sequence, |decoded| found.push(decoded))?;
+            if consistent || attempt == DUMP_ATTEMPTS {
+                found.into_iter().for_each(&mut each);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sequence number of the answers.
+    fn ask_for_all(&mut self, message: &RouteNetlinkMessage) -> io::Result<u32> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.buffer = request(message.clone(), NLM_F_DUMP, self.sequence);
+        retry(|| self.socket.send(&self.buffer, 0))?;
+        Ok(self.sequence)
     }
 
     /// True if it is whole and consistent.
@@ -405,6 +427,22 @@ struct Sorter<'a> {
 }
 
 impl Sorter<'_> {
+    fn lengths(&self) -> [usize; 3] {
+        let Snapshot {
+            own,
+            foreign,
+            retiring,
+            ..
+        } = &*self.snapshot;
+        [own.len(), foreign.len(), retiring.len()]
+    }
+
+    fn truncate(&mut self, [own, foreign, retiring]: [usize; 3]) {
+        self.snapshot.own.truncate(own);
+        self.snapshot.foreign.truncate(foreign);
+        self.snapshot.retiring.truncate(retiring);
+    }
+
     fn take(&mut self, prefix: ipnetwork::IpNetwork, route: crate::network::Foreign) {
         let owner = if route.tos == 0 {
             self.marks.owner(route.protocol, route.table, route.metric)
