@@ -31,11 +31,14 @@ mod intern;
 mod peer;
 mod policy;
 mod query;
+mod round;
 mod route;
 mod session;
+mod side;
 mod stream;
 mod table;
 pub mod task;
+mod told;
 
 pub use decision::Reason;
 

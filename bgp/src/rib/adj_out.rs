@@ -12,7 +12,8 @@ use hashbrown::HashMap;
 use super::{
     bits::BitSet,
     export::Treatment,
-    stream::{Stream, View, send},
+    round::send,
+    stream::{Stream, View},
     table::{Number, Table},
     task::{PeerId, Refreshing},
 };

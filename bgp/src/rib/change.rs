@@ -5,12 +5,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{
-    Rib, Side,
-    decision::{self, Candidate, Rules},
+    Rib,
+    decision::Rules,
     import,
-    intern::{AttributeTable, AttributesId},
-    peer::{Peer, Peers},
+    intern::AttributesId,
+    peer::Peer,
     route::{Flags, Route, Source},
+    side::used,
     table::{Number, Touched},
     task::PeerId,
 };
@@ -110,8 +111,10 @@ impl Rib {
             .insert(nlri.prefix, route, &mut self.attributes)
         {
             Some(old) => {
-                inbound.stale -= usize::from(old.flags.contains(Flags::STALE));
-                inbound.accepted -= usize::from(old.eligible());
+                inbound.stale = inbound
+                    .stale
+                    .saturating_sub(usize::from(old.flags.contains(Flags::STALE)));
+                inbound.accepted = inbound.accepted.saturating_sub(usize::from(old.eligible()));
             }
             None => inbound.received += 1,
         }
@@ -239,7 +242,9 @@ impl Rib {
             }
             if let Some(peer) = self.peers.get_mut(&id) {
                 let inbound = peer.inbound_mut(family);
-                inbound.accepted -= usize::from(route.eligible());
+                inbound.accepted = inbound
+                    .accepted
+                    .saturating_sub(usize::from(route.eligible()));
                 inbound.accepted += usize::from(!refused);
             }
         }
@@ -265,191 +270,14 @@ impl Peer {
     /// One route of it is gone.
     fn lost(&mut self, family: Family, route: &Route) {
         let inbound = self.inbound_mut(family);
-        inbound.received -= 1;
-        inbound.stale -= usize::from(route.flags.contains(Flags::STALE));
-        inbound.accepted -= usize::from(route.eligible());
+        inbound.received = inbound.received.saturating_sub(1);
+        inbound.stale = inbound
+            .stale
+            .saturating_sub(usize::from(route.flags.contains(Flags::STALE)));
+        inbound.accepted = inbound
+            .accepted
+            .saturating_sub(usize::from(route.eligible()));
     }
-}
-
-/// What a change to a route with these flags means for its prefix.
-fn used(flags: Flags) -> Touched {
-    if flags.contains(Flags::BEST) {
-        Touched::all()
-    } else if flags.contains(Flags::MULTIPATH) {
-        Touched::CHANGED | Touched::USED
-    } else {
-        Touched::CHANGED
-    }
-}
-
-impl Side {
-    /// Puts a route in, in the place of an earlier one of the same source and path identifier, which is given back.
-    pub(super) fn insert(
-        &mut self,
-        prefix: Prefix,
-        route: Route,
-        attributes: &mut AttributeTable,
-    ) -> Option<Route> {
-        let number = self.table.find_or_insert(prefix)?;
-        let destination = self.table.get_mut(number)?;
-        let Some(place) = destination.routes.find(route.source, route.path_id) else {
-            let first = destination.routes.is_empty();
-            destination.routes.push(route);
-            attributes.hold(route.received);
-            attributes.hold(route.effective);
-            self.table.live += usize::from(first);
-            self.touch(number, Touched::CHANGED);
-            return None;
-        };
-        let old = *place;
-        let kept = Flags::BEST | Flags::MULTIPATH;
-        let same = old.received == route.received
-            && old.effective == route.effective
-            && old.flags.difference(kept) == route.flags;
-        if same {
-            return Some(old);
-        }
-        attributes.hold(route.received);
-        attributes.hold(route.effective);
-        attributes.release(old.received);
-        attributes.release(old.effective);
-        let moved = old.effective != route.effective || old.eligible() != route.eligible();
-        let since = if old.received == route.received {
-            old.since
-        } else {
-            route.since
-        };
-        *place = Route {
-            flags: route.flags | (old.flags & kept),
-            since,
-            ..route
-        };
-        self.touch(
-            number,
-            if moved {
-                used(old.flags)
-            } else {
-                Touched::CHANGED
-            },
-        );
-        Some(old)
-    }
-
-    /// Takes the first route out for which `which` holds.
-    pub(super) fn remove(
-        &mut self,
-        number: Number,
-        attributes: &mut AttributeTable,
-        which: impl Fn(&Route) -> bool,
-    ) -> Option<Route> {
-        let destination = self.table.get_mut(number)?;
-        let route = destination.routes.take(which)?;
-        attributes.release(route.received);
-        attributes.release(route.effective);
-        let last = destination.routes.is_empty();
-        self.table.live -= usize::from(last);
-        self.touch(number, used(route.flags));
-        Some(route)
-    }
-
-    /// Notes that a prefix has to be decided.
-    pub(super) fn touch(&mut self, number: Number, how: Touched) {
-        if let Some(destination) = self.table.get_mut(number) {
-            if !destination.touched.contains(Touched::CHANGED) {
-                self.changed.push(number);
-            }
-            destination.touched |= how | Touched::CHANGED;
-        }
-    }
-
-    fn settle(&mut self, number: Number, rules: Rules, attributes: &AttributeTable, peers: &Peers) {
-        let Some(destination) = self.table.get_mut(number) else {
-            return;
-        };
-        let mut touched = std::mem::take(&mut destination.touched);
-        match destination.routes.as_mut_slice() {
-            [] => {}
-            [only] => {
-                let mut flags = only.flags.difference(Flags::BEST | Flags::MULTIPATH);
-                flags.set(Flags::BEST, only.eligible());
-                if flags != only.flags {
-                    touched |= Touched::BEST | Touched::USED;
-                    only.flags = flags;
-                }
-            }
-            several => touched |= choose(several, rules, attributes, peers),
-        }
-        if touched.contains(Touched::BEST) {
-            self.groups
-                .values_mut()
-                .for_each(|group| group.mark(number));
-        }
-        if touched.intersects(Touched::USED | Touched::BEST) {
-            self.install.mark(number);
-        }
-        self.table.forget_if_unused(number);
-    }
-}
-
-/// Decides between several routes, and puts the best first.
-fn choose(
-    routes: &mut [Route],
-    rules: Rules,
-    attributes: &AttributeTable,
-    peers: &Peers,
-) -> Touched {
-    let (places, candidates): (SmallVec<[usize; 8]>, SmallVec<[Candidate<'_>; 8]>) = routes
-        .iter()
-        .enumerate()
-        .filter(|(_, route)| route.eligible())
-        .filter_map(|(place, route)| Some((place, candidate(route, attributes, peers)?)))
-        .unzip();
-    let decision = decision::decide(&candidates, rules);
-    let at = |index: usize| places.get(index).copied();
-    let best = decision.as_ref().and_then(|decision| at(decision.best));
-    let beside: SmallVec<[usize; 4]> = decision
-        .iter()
-        .flat_map(|decision| &decision.multipath)
-        .filter_map(|index| at(*index))
-        .collect();
-    let mut touched = Touched::empty();
-    for (place, route) in routes.iter_mut().enumerate() {
-        let mut flags = route.flags;
-        flags.set(Flags::BEST, best == Some(place));
-        flags.set(Flags::MULTIPATH, beside.contains(&place));
-        let changed = flags ^ route.flags;
-        if changed.contains(Flags::BEST) {
-            touched |= Touched::BEST | Touched::USED;
-        }
-        if changed.contains(Flags::MULTIPATH) {
-            touched |= Touched::USED;
-        }
-        route.flags = flags;
-    }
-    if let Some(best) = best {
-        routes.swap(0, best);
-    }
-    touched
-}
-
-/// A route as the decision sees it.
-pub(super) fn candidate<'a>(
-    route: &Route,
-    attributes: &'a AttributeTable,
-    peers: &Peers,
-) -> Option<Candidate<'a>> {
-    let peer = route.source.as_peer().and_then(|peer| peers.get(&peer));
-    Some(Candidate {
-        source: route.source,
-        path_id: route.path_id,
-        flags: route.flags,
-        rank: *attributes.rank(route.effective)?,
-        attributes: attributes.get(route.effective)?,
-        peer: (
-            peer.map_or(std::net::Ipv4Addr::UNSPECIFIED, |peer| peer.router_id),
-            peer.map(|peer| peer.address),
-        ),
-    })
 }
 
 impl Rib {

@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     Rib, Side,
-    change::candidate,
     decision::{self, Decision, Rules},
     import,
     peer::Peer,
     route::{Flags, Route, Source},
     seconds,
+    side::candidate,
     stream::from,
     table::{Destination, Number},
     task::{PeerCounts, RibCounts},
