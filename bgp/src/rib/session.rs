@@ -247,7 +247,7 @@ impl Rib {
         };
         let limit = peer.config.max_prefixes;
         let (received, most) = (peer.received(), limit.count as usize);
-        if limit.count == 0 || received < most / 5 * 4 {
+        if limit.count == 0 || received < most - most / 5 {
             return true;
         }
         if received < most {

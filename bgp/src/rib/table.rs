@@ -266,3 +266,69 @@ impl Key for Ipv6Network {
         hasher.hash_one((u128::from(self.ip()), self.prefix()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rib::{intern::AttributesId, route::Route};
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().expect("a prefix")
+    }
+
+    #[test]
+    fn a_prefix_with_one_route_costs_forty_octets_and_its_key() {
+        assert_eq!(size_of::<AttributesId>(), 4);
+        assert_eq!(size_of::<Route>(), 24);
+        assert_eq!(size_of::<Destination>(), 40);
+        assert_eq!(size_of::<Ipv4Network>(), 5);
+    }
+
+    #[test]
+    fn a_number_stays_its_prefix_while_anybody_holds_it() {
+        let mut table = Table::new(Family::IPv4);
+        let number = table.find_or_insert(prefix("10.0.0.0/8")).expect("IPv4");
+        table.hold(number);
+        table.forget_if_unused(number);
+        assert_eq!(table.find(prefix("10.0.0.0/8")), Some(number));
+        table.release(number);
+        assert_eq!(table.find(prefix("10.0.0.0/8")), None);
+        assert_eq!(table.find_or_insert(prefix("10.0.0.0/9")), Some(number));
+        assert_eq!(table.prefix(number), Some(prefix("10.0.0.0/9")));
+    }
+
+    #[test]
+    fn a_number_is_freed_once_only() {
+        let mut table = Table::new(Family::IPv6);
+        let number = table.find_or_insert(prefix("fd00::/8")).expect("IPv6");
+        table.forget_if_unused(number);
+        table.forget_if_unused(number);
+        let one = table.find_or_insert(prefix("fd01::/16"));
+        let other = table.find_or_insert(prefix("fd02::/16"));
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn a_table_holds_its_own_family_only() {
+        let mut table = Table::new(Family::IPv4);
+        assert_eq!(table.find_or_insert(prefix("fd00::/8")), None);
+        assert_eq!(table.find(prefix("fd00::/8")), None);
+    }
+
+    #[test]
+    fn the_longest_wanted_prefix_is_found() {
+        let mut table = Table::new(Family::IPv4);
+        let short = table.find_or_insert(prefix("10.0.0.0/8"));
+        let long = table.find_or_insert(prefix("10.1.0.0/16"));
+        let address = prefix("10.1.2.3");
+        assert_eq!(table.longest_match(address, |_| true), long);
+        if let Some(found) = long.and_then(|number| table.get_mut(number)) {
+            found.holders = 1;
+        }
+        assert_eq!(
+            table.longest_match(address, |found| found.holders == 0),
+            short
+        );
+        assert_eq!(table.longest_match(prefix("11.0.0.1"), |_| true), None);
+    }
+}
