@@ -242,7 +242,7 @@ pub enum OverLimit {
 pub struct Origination {
     /// Where it comes from.
     pub source: Source,
-    /// Who is told; `None`: all peers.
+    /// Who is told, by name (that of a range stands for all who came from it); `None`: all peers.
     pub peers: Option<BTreeSet<String>>,
     /// Its attributes beyond ORIGIN IGP, an empty AS_PATH and our own next hop.
     pub set: Set,

@@ -453,11 +453,12 @@ impl<'a> Daemon<'a> {
                 Stop::Shutdown { .. } => "stopping for good",
             },
         );
-        if let Some(speaker) = self.running.speaker.write().await.take()
-            && tokio::time::timeout(FAREWELL, speaker.stop(how))
-                .await
-                .is_err()
-        {
+        let farewell = async {
+            if let Some(speaker) = self.running.speaker.write().await.take() {
+                speaker.stop(how).await;
+            }
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             info!("not every peer took leave in time");
         }
     }

@@ -109,7 +109,7 @@ impl Running {
         if !speaker.complete {
             problems.push(Problem::warning(
                 "speaker",
-                "initial routes are not all in yet: peers that are up still owe their End-of-RIB",
+                "initial routes are not all in yet: some peers have not sent their End-of-RIB, and the deferral after the start still runs",
             ));
         }
         match now.duty {

@@ -102,6 +102,12 @@ impl fmt::Display for Withheld {
     }
 }
 
+/// Whether a peer is among those named; who came from a range (`RANGE/ADDRESS`) is where the range is.
+fn means(peers: &BTreeSet<String>, name: &str) -> bool {
+    let range = name.rsplit_once('/').map(|(range, _)| range);
+    peers.contains(name) || range.is_some_and(|range| peers.contains(range))
+}
+
 impl Treatment {
     /// How a peer with a session is treated.
     pub(super) fn of(settings: &Settings, peer: &Peer, context: Context) -> Self {
@@ -109,7 +115,7 @@ impl Treatment {
             .originate
             .values()
             .filter_map(|origination| origination.peers.as_ref())
-            .filter(|peers| peers.contains(&*peer.name))
+            .filter(|peers| means(peers, &peer.name))
             .cloned()
             .collect();
         Self {
@@ -358,3 +364,17 @@ fn own_v6(peer: &Peer) -> Option<NextHop> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod naming {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_range_stands_for_all_who_came_from_it() {
+        let peers = BTreeSet::from(["anyone".to_owned(), "tor".to_owned()]);
+        assert!(means(&peers, "tor"));
+        assert!(means(&peers, "anyone/10.9.0.5"));
+        assert!(!means(&peers, "anyone-else/10.9.0.5"));
+        assert!(!means(&peers, "node2"));
+    }
+}

@@ -53,7 +53,7 @@ impl Options {
             Some(node) => vec![node],
             None => cluster.nodes.keys().cloned().collect(),
         };
-        let (mut problems, shown) = look(&cluster, &nodes);
+        let (mut problems, shown) = look(&cluster, &nodes, self.show);
         problems.sort();
         problems.dedup();
         let valid = !problems.iter().any(Problem::is_error);
@@ -84,7 +84,11 @@ impl Options {
 }
 
 /// What each node has to say, and what it would be.
-fn look(cluster: &Cluster, nodes: &[String]) -> (Vec<Problem>, Map<String, serde_json::Value>) {
+fn look(
+    cluster: &Cluster,
+    nodes: &[String],
+    show: bool,
+) -> (Vec<Problem>, Map<String, serde_json::Value>) {
     let mut problems = cluster.problems.clone();
     let mut shown = Map::new();
     if nodes.is_empty() {
@@ -96,7 +100,9 @@ fn look(cluster: &Cluster, nodes: &[String]) -> (Vec<Problem>, Map<String, serde
     for node in nodes {
         let desired = desired(cluster, node, &Facts::default());
         problems.extend(desired.problems.iter().cloned());
-        shown.insert(node.clone(), view(&desired));
+        if show {
+            shown.insert(node.clone(), view(&desired));
+        }
     }
     // What one node takes for its own error, the others mention as a warning: once is enough.
     let errors: Vec<Problem> = problems

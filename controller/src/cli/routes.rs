@@ -15,7 +15,7 @@ use crate::{
 /// Routes: all, those received from peers, or those advertised to them
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The first column says what became of a route: * best, = used beside the best (multipath), > advertised,\n\
+    after_help = "The first column says what became of a route: * best, = used beside the best (multipath),\n\
                         s stale, x refused, and nothing where it lost. WHY says at which step of the decision, or what refused it.\n\n\
                         Examples:\n  \
                         routelet routes\n  \

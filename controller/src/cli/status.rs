@@ -138,7 +138,7 @@ fn peers(status: &StatusReport) -> String {
         );
     }
     if peers.shutdown > 0 {
-        let _ = write!(text, ", {} shut down by configuration", peers.shutdown);
+        let _ = write!(text, ", {} held down on purpose", peers.shutdown);
     }
     text
 }
