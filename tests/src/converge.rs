@@ -136,22 +136,26 @@ impl<'lab> Cluster<'lab> {
         Ok(pods)
     }
 
-    /// Everyone, and whom to ping: every pod and every node, every pod but itself.
-    fn pairs<'a>(&'a self, pods: &'a [Pod<'lab>]) -> Vec<(&'a dyn Sender, Vec<String>)> {
+    /// Every pod, and the addresses of all others.
+    #[must_use]
+    pub fn between_pods<'a>(&self, pods: &'a [Pod<'lab>]) -> Vec<(&'a dyn Sender, Vec<String>)> {
         let addresses = |but: &str| -> Vec<String> {
             let others = pods.iter().filter(|pod| pod.label() != but);
             others.flat_map(|pod| pod.addresses.clone()).collect()
         };
-        let from_pods = pods
+        let pairs = pods
             .iter()
             .map(|pod| (pod as &dyn Sender, addresses(&pod.label())));
-        let nodes = self
-            .members
-            .iter()
-            .map(|member| member.container as &dyn Sender);
-        from_pods
-            .chain(nodes.map(|node| (node, addresses(""))))
-            .collect()
+        pairs.collect()
+    }
+
+    /// Everyone, and whom to ping: every pod all others, every node all pods.
+    fn pairs<'a>(&'a self, pods: &'a [Pod<'lab>]) -> Vec<(&'a dyn Sender, Vec<String>)> {
+        let all: Vec<String> = pods.iter().flat_map(|pod| pod.addresses.clone()).collect();
+        let mut pairs = self.between_pods(pods);
+        let nodes = self.members.iter();
+        pairs.extend(nodes.map(|member| (member.container as &dyn Sender, all.clone())));
+        pairs
     }
 
     /// Waits until every pod and every node reaches every pod: the fabric may need longer than the nodes.
