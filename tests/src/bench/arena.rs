@@ -10,12 +10,15 @@ use std::{
     fs::File,
     io::{Read, Seek, Write},
     net::Ipv4Addr,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, OwnedFd},
     process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::{
+    sched::{CloneFlags, setns, unshare},
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
+};
 
 use super::message::mapped;
 
@@ -34,6 +37,7 @@ pub struct Arena {
     device: File,
     load: File,
     fib: File,
+    netlink: OwnedFd,
 }
 
 impl Arena {
@@ -45,12 +49,24 @@ impl Arena {
         let device = enter_new()?;
         // It says how many prefixes the namespace has in which it is opened, whoever reads it.
         let fib = File::open("/proc/thread-self/net/fib_triestat")?;
+        let kind = SockFlag::SOCK_CLOEXEC;
+        let netlink = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            kind,
+            SockProtocol::NetlinkRoute,
+        )?;
         let load = enter_new()?;
         let there = format!("/proc/{}/fd/{}", std::process::id(), device.as_raw_fd());
         ip(&[
             "link", "add", "load", "type", "veth", "peer", "name", "dut", "netns", &there,
         ])?;
-        let arena = Self { device, load, fib };
+        let arena = Self {
+            device,
+            load,
+            fib,
+            netlink,
+        };
         batch(
             "link set lo up\nlink set load up\naddress add 10.0.255.254/16 dev load\n\
              route add local 10.0.128.0/17 dev lo\nroute add local fd00:10::a00:8000/113 dev lo\n",
@@ -116,6 +132,41 @@ impl Arena {
             .context("no Prefixes in fib_triestat")?
             .trim()
             .parse()?)
+    }
+
+    /// How many next hops of the device's IPv4 routes are this address.
+    ///
+    /// # Errors
+    /// No netlink.
+    pub fn kernel_next_hops(&self, address: Ipv4Addr) -> Result<usize> {
+        // nlmsghdr (RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP) and rtmsg (AF_INET).
+        let mut request = [0; 28];
+        request[0] = 28;
+        request[4] = 26;
+        request[6..8].copy_from_slice(&0x301_u16.to_ne_bytes());
+        request[16] = 2;
+        send(self.netlink.as_raw_fd(), &request, MsgFlags::empty())?;
+        // RTA_GATEWAY as it stands in a route, alone or in RTA_MULTIPATH.
+        let mut gateway = [8, 0, 5, 0, 0, 0, 0, 0];
+        gateway[4..].copy_from_slice(&address.octets());
+        let mut buffer = vec![0; 64 * 1024];
+        let mut found = 0;
+        loop {
+            let count = recv(self.netlink.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            let octets = &buffer[..count];
+            // Attributes are aligned to four octets.
+            let words = octets.chunks_exact(4);
+            let pairs = words.clone().zip(words.skip(1));
+            found += pairs
+                .filter(|(head, value)| **head == gateway[..4] && **value == gateway[4..])
+                .count();
+            match octets.get(4) {
+                // NLMSG_DONE is a datagram of its own.
+                Some(3) => return Ok(found),
+                Some(2) | None => bail!("no dump of the routes"),
+                Some(_) => {}
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
 mod full_table;
 mod many_sources;
 mod mesh;
+mod next_hop_lost;
 mod peer_lost;
 mod reflector;
 mod start;
@@ -64,8 +65,10 @@ pub const ALL: &[Workload] = &[
     mesh::AT_ONCE,
     reflector::OF_500,
     reflector::OF_1000,
+    peer_lost::OF_500_000,
     peer_lost::BY_RESET,
     peer_lost::BY_CEASE,
+    next_hop_lost::WORKLOAD,
     start::WORKLOAD,
 ];
 

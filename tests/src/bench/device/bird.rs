@@ -35,8 +35,8 @@ fn configuration(setup: &Setup) -> Result<String> {
     let mut text =
         format!("router id {DEVICE};\nprotocol device {{}}\nprotocol direct {{ ipv4; ipv6; }}\n");
     if setup.kernel {
-        text += "protocol kernel { ipv4 { import none; export where source = RTS_BGP; }; }\n";
-        text += "protocol kernel { ipv6 { import none; export where source = RTS_BGP; }; }\n";
+        text += "protocol kernel { merge paths on; ipv4 { import none; export where source = RTS_BGP; }; }\n";
+        text += "protocol kernel { merge paths on; ipv6 { import none; export where source = RTS_BGP; }; }\n";
     }
     if let Some(node) = setup.originate {
         let own = Table::pods(node + 1);

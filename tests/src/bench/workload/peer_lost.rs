@@ -1,4 +1,4 @@
-//! P12: a peer with 100,000 routes is lost; how long until the sink and the kernel are clean?
+//! P12: a peer with 100,000 routes is lost; how long until the sink and the kernel are clean? P11: the same with 500,000.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ pub(super) const BY_RESET: Workload = Workload {
         figure("before: until the kernel has all", "s", Must::Tell),
         figure("CPU of all", "s", Must::Tell),
     ],
-    run: |scene| run(scene, Load::reset),
+    run: |scene| run(scene, 100_000, Load::reset),
 };
 
 pub(super) const BY_CEASE: Workload = Workload {
@@ -48,14 +48,39 @@ pub(super) const BY_CEASE: Workload = Workload {
         ),
     ],
     run: |scene| {
-        let mut figures = run(scene, |load, number| {
-            load.cease(number);
-            Ok(())
-        })?;
+        let mut figures = run(scene, 100_000, cease)?;
         figures.truncate(2);
         Ok(figures)
     },
 };
+
+pub(super) const OF_500_000: Workload = Workload {
+    name: "P11",
+    about: "a peer with 500,000 routes in RIB and kernel is lost by a Cease",
+    figures: &[
+        figure("500,000 routes: until the sink is clean", "s", Must::Tell),
+        Figure {
+            target: "P11",
+            ..figure(
+                "500,000 routes: until the kernel is clean",
+                "s",
+                Must::TimesBird(0.25),
+            )
+        },
+        figure("500,000 routes: until the sink has all", "s", Must::Tell),
+        Figure {
+            target: "P10",
+            ..figure("500,000 routes: until the kernel has all", "s", Must::Tell)
+        },
+        figure("500,000 routes: CPU of all", "s", Must::Tell),
+    ],
+    run: |scene| run(scene, 500_000, cease),
+};
+
+fn cease(load: &mut Load, number: usize) -> Result<()> {
+    load.cease(number);
+    Ok(())
+}
 
 const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
     Figure {
@@ -66,8 +91,12 @@ const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
     }
 }
 
-fn run(scene: &Scene<'_>, lose: fn(&mut Load, usize) -> Result<()>) -> Result<Vec<f64>> {
-    let table = Table::internet(scene.size(100_000), scene.size(18_500));
+fn run(
+    scene: &Scene<'_>,
+    prefixes: usize,
+    lose: fn(&mut Load, usize) -> Result<()>,
+) -> Result<Vec<f64>> {
+    let table = Table::internet(scene.size(prefixes), scene.size(prefixes / 1_000 * 185));
     let universe = Universe::new(&table, |_| None);
     let setup = Setup {
         peers: vec![peer(0, FIRST_SOURCE), peer(1, FIRST_SINK)],
