@@ -92,6 +92,14 @@ pub(super) fn check(view: &View<'_>, problems: &mut Vec<Problem>) {
         }
     }
     unique_router_ids(view, problems);
+    for name in view.cluster.bgp_nodes.keys() {
+        if !view.cluster.nodes.contains_key(name) {
+            problems.push(Problem::warning(
+                format!("BGPNode {name}"),
+                "there is no Node of this name: it has no effect; a BGPNode is named as its Node",
+            ));
+        }
+    }
 }
 
 /// Two speakers with one BGP Identifier refuse each other inside an AS (RFC 6286) and confuse reflectors.

@@ -11,6 +11,7 @@ use bgp::{
 
 use super::{View, password, policy, session, session::Sessions, topology};
 use crate::{
+    cluster::Node,
     crd::{self, BGPPeerSpec, Verdicts, configuration::ListenMode, peer::DiscoveryMode},
     problem::Problem,
 };
@@ -33,6 +34,13 @@ pub(super) fn named(view: &View<'_>, problems: &mut Vec<Problem>) -> Sessions {
     let mut sessions = Sessions::default();
     for (name, spec) in &view.cluster.peers {
         let about = format!("BGPPeer {name}");
+        let selects = |node: &Node| spec.node_selector.matches(&node.labels);
+        if !spec.node_selector.is_empty() && !view.cluster.nodes.values().any(selects) {
+            problems.push(Problem::warning(
+                &about,
+                "nodeSelector matches no node: it applies nowhere; compare it with the labels of the Nodes",
+            ));
+        }
         if let Some(node) = &spec.node
             && !view.cluster.nodes.contains_key(node)
         {
