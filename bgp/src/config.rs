@@ -167,13 +167,15 @@ impl std::fmt::Debug for Password {
 /// Session timers (RFC 4271 §10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
-    /// First wait before dialling again; doubles, with jitter, up to `idle_hold_max`.
+    /// How long a dial may take, and the longest wait before the next: waits begin at one second and double up to this,
+    /// with jitter.
     pub connect_retry: Duration,
     /// Hold time we propose, whole seconds: 0 or at least 3.
     pub hold: Duration,
     /// Keepalive interval; never more than a third of what was agreed.
     pub keepalive: Duration,
-    /// Longest wait between two attempts.
+    /// Longest stay in Idle, where a peer is refused, after sessions that ended in errors: the stay begins at one second
+    /// and doubles.
     pub idle_hold_max: Duration,
 }
 

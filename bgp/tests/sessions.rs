@@ -128,6 +128,34 @@ async fn a_restart_is_told_where_it_was_not() {
 }
 
 #[tokio::test]
+async fn a_restart_takes_nothing_out_of_the_kernel() {
+    let (mut one, two) = couple(10);
+    let prefix = "10.9.8.0/24".parse().expect("a prefix");
+    let origination = bgp::config::Origination {
+        source: bgp::config::Source::Static,
+        peers: None,
+        set: bgp::config::Set::default(),
+    };
+    one.originate.insert(prefix, origination);
+    for peer in one.peers.values_mut() {
+        peer.graceful_restart = None;
+        // A loopback address is no next hop.
+        peer.next_hop_addresses.v4 = Some(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    }
+    let mut two = Speaker::start(two);
+    let mut installs = two.installs().expect("it is the first to ask");
+    let one = Speaker::start(one);
+    let installed = tokio::time::timeout(PATIENCE, installs.recv()).await;
+    let installed = installed.ok().flatten().expect("a route comes");
+    assert!(installed.iter().any(|install| install.prefix == prefix));
+    two.stop(Stop::Restart).await;
+    // Nothing more, until the channel closes with the Rib.
+    let more = tokio::time::timeout(PATIENCE, installs.recv()).await;
+    assert_eq!(more.expect("the Rib ends"), None);
+    drop(one);
+}
+
+#[tokio::test]
 async fn a_speaker_that_is_dropped_says_nothing() {
     let two = Speaker::start(waiting(7));
     let mut hand = Hand::dial(address(7, 1), address(7, 2)).await;

@@ -288,6 +288,8 @@ impl Running {
                     notification: Notification::cease(Cease::OtherConfigurationChange),
                     reason: "we restart".into(),
                 });
+                // The Rib hears nothing of it: what it had installed stays in the kernel for whoever follows us.
+                self.backlog.clear();
                 self.ended = true;
             }
         }

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use crate::config::{Password, PeerConfig, Ttl};
+use crate::{
+    config::{Password, PeerConfig, Ttl},
+    status::SessionState,
+};
 
 /// Counters of `/proc/net/netstat` that move when a packet is dropped in silence. They count for the whole network
 /// namespace: a hint, no proof.
@@ -97,9 +100,28 @@ pub(crate) fn dial_failed(error: &io::Error, config: &PeerConfig) -> (String, Op
 /// As the state machine says it.
 const NO_ANSWER: &str = "no answer to our SYN";
 
-/// What a failure in words means; `before` is from when the dial began.
+/// What a failure in words means; `before` is from when the dial began, `state` is that in which it happened.
 #[must_use]
-pub(crate) fn failed(reason: &str, config: &PeerConfig, before: &Counters) -> Option<String> {
+pub(crate) fn failed(
+    reason: &str,
+    state: SessionState,
+    config: &PeerConfig,
+    before: &Counters,
+) -> Option<String> {
+    let opening = matches!(state, SessionState::OpenSent | SessionState::OpenConfirm);
+    if opening && reason.starts_with("hold timer expired") {
+        return Some(
+            "what we send may not arrive: ttlSecurity (GTSM) on one side only, or a firewall?"
+                .into(),
+        );
+    }
+    if opening
+        && (reason.contains("closed the connection") || reason.contains("reset the connection"))
+    {
+        return Some(
+            "are we configured there as a neighbor, with this address and AS number?".into(),
+        );
+    }
     if reason == NO_ANSWER {
         let now = Counters::where_it_matters(config);
         return counted(before, &now).or_else(|| no_answer(config));
@@ -153,17 +175,14 @@ pub(crate) fn failed(reason: &str, config: &PeerConfig, before: &Counters) -> Op
 }
 
 fn no_answer(config: &PeerConfig) -> Option<String> {
-    let mut maybe = Vec::new();
-    if matches!(config.password, Password::Key(_)) {
-        maybe.push("MD5 on one side only, or another password?");
-    }
+    let mut maybe = vec![match config.password {
+        Password::Key(_) => "MD5 on one side only, or another password?",
+        Password::None | Password::Missing(_) => "is it up? MD5 on its side only? A firewall?",
+    }];
     match config.ttl {
-        Ttl::Security(_) => maybe.push("does it send with TTL 255 (GTSM)?"),
-        Ttl::Send(1) => maybe.push("is it further than one hop (ebgpMultihop)?"),
+        Ttl::Security(_) => maybe.push("Does it send with TTL 255 (GTSM)?"),
+        Ttl::Send(1) => maybe.push("Is it more than one hop away (ebgpMultihop)?"),
         Ttl::Send(_) => {}
-    }
-    if maybe.is_empty() {
-        maybe.push("is it up, and does a firewall let TCP through? It may also want MD5");
     }
     Some(maybe.join(" "))
 }

@@ -148,7 +148,8 @@ impl Reporter {
 
     /// Something failed.
     pub(super) fn failed(&mut self, reason: String, config: &PeerConfig) {
-        self.hint = hints::failed(&reason, config, &self.before_dial).or(self.dial_hint.take());
+        self.hint =
+            hints::failed(&reason, self.state, config, &self.before_dial).or(self.dial_hint.take());
         if self.state == SessionState::Established {
             return; // the change of state says it
         }
