@@ -24,7 +24,7 @@ mod configure;
 mod decision;
 mod export;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod import;
 mod install;
 mod intern;

@@ -336,7 +336,7 @@ impl Running {
 
     fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
         if let Err(error) = sockets::adopt(&stream, self.fsm.config(), remote.ip()) {
-            tracing::debug!(peer = %self.reporter.name(), %error, "a connection could not be used");
+            self.reporter.refused(&error);
             return;
         }
         if let Some(id) = self.adopt(stream) {

@@ -1,8 +1,8 @@
-//! The socket options that no crate offers: TCP MD5 keys (RFC 2385) and the minimum TTL (RFC 5082). The only unsafe code of
+//! The socket options that no crate offers: TCP MD5 keys (RFC 2385), the minimum TTL (RFC 5082) and a SYN's TTL. The only unsafe code of
 //! the speaker.
 #![expect(
     unsafe_code,
-    reason = "setsockopt with structures that neither std, socket2 nor nix know"
+    reason = "socket options that neither std, socket2 nor nix know"
 )]
 
 use std::{
@@ -67,6 +67,42 @@ pub(crate) fn set_minimum_ttl(socket: &impl AsFd, of: IpAddr, least: u8) -> io::
     match of {
         IpAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &least),
         IpAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT, &least),
+    }
+}
+
+/// Lets a listening socket keep the SYN of each connection until [`syn_ttl`] has looked at it.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn keep_syn(listener: &impl AsFd) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    set(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &yes)
+}
+
+/// TTL or hop limit with which the SYN of an accepted connection arrived; `None` where it was not kept, or was looked at
+/// before.
+#[must_use]
+pub(crate) fn syn_ttl(accepted: &impl AsFd) -> Option<u8> {
+    let mut headers = [0_u8; 256];
+    let mut length = libc::socklen_t::try_from(headers.len()).ok()?;
+    // SAFETY: the descriptor is open, being borrowed; the kernel writes at most `length` octets to `headers`, and to
+    // `length` how many it wrote.
+    let result = unsafe {
+        libc::getsockopt(
+            accepted.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_SAVED_SYN,
+            headers.as_mut_ptr().cast(),
+            std::ptr::from_mut(&mut length),
+        )
+    };
+    if result != 0 || length == 0 {
+        return None;
+    }
+    match headers.first()? >> 4 {
+        4 => headers.get(8).copied(),
+        6 => headers.get(7).copied(),
+        _ => None,
     }
 }
 
@@ -173,6 +209,33 @@ mod tests {
             let socket = TcpListener::bind((host, 0)).expect("loopback can be listened on");
             set_minimum_ttl(&socket, host, 255).expect("any user may set it");
             set_minimum_ttl(&socket, host, 0).expect("any user may take it back");
+        }
+    }
+
+    #[test]
+    fn the_ttl_of_a_syn_is_known_once() {
+        for host in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv6Addr::LOCALHOST.into(),
+        ] {
+            let listener = TcpListener::bind((host, 0)).expect("loopback can be listened on");
+            keep_syn(&listener).expect("any user may ask for it");
+            let to = listener.local_addr().expect("it is bound");
+            let socket = socket2::Socket::new(
+                socket2::Domain::for_address(to),
+                socket2::Type::STREAM,
+                None,
+            )
+            .expect("a socket");
+            if host.is_ipv4() {
+                socket.set_ttl_v4(77).expect("any user may set it");
+            } else {
+                socket.set_unicast_hops_v6(77).expect("any user may set it");
+            }
+            socket.connect(&to.into()).expect("it listens");
+            let (accepted, _) = listener.accept().expect("someone dialled");
+            assert_eq!(syn_ttl(&accepted), Some(77));
+            assert_eq!(syn_ttl(&accepted), None);
         }
     }
 

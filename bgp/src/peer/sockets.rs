@@ -10,7 +10,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::socket_options::{interface_index, set_md5_key, set_minimum_ttl};
+use super::socket_options::{interface_index, keep_syn, set_md5_key, set_minimum_ttl, syn_ttl};
 use crate::{
     config::{Password, PeerConfig, Ttl},
     prefix::Prefix,
@@ -41,6 +41,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         set_freebind(&socket, address.ip())?;
     }
     set_ttl(&socket, address.ip(), 255)?;
+    keep_syn(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -81,8 +82,19 @@ pub(crate) async fn dial(config: &PeerConfig) -> io::Result<TcpStream> {
 /// Prepares a connection that a listener accepted for this peer. The MD5 key came with it from the listener.
 ///
 /// # Errors
-/// What the kernel says.
+/// What the kernel says; `PermissionDenied` where GTSM forbids the connection: a listener takes SYNs of any TTL, and what
+/// follows such a one would be dropped in silence.
 pub(crate) fn adopt(stream: &TcpStream, config: &PeerConfig, remote: IpAddr) -> io::Result<()> {
+    if let Ttl::Security(hops) = config.ttl
+        && let Some(ttl) = syn_ttl(stream)
+        && ttl < least_ttl(hops)
+    {
+        let text = format!(
+            "its connection came with TTL {ttl}, ttlSecurity asks for {} or more",
+            least_ttl(hops)
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
     limit(stream, config, remote)
 }
 
@@ -92,18 +104,18 @@ fn limit(socket: &impl AsFd, config: &PeerConfig, remote: IpAddr) -> io::Result<
         Ttl::Send(ttl) => set_ttl(socket, remote, ttl)?,
         Ttl::Security(hops) => {
             set_ttl(socket, remote, 255)?;
-            // One hop away, a packet has lost nothing: it still arrives with 255 (RFC 5082 §3).
-            set_minimum_ttl(
-                socket,
-                remote,
-                255_u8.saturating_sub(hops.saturating_sub(1)),
-            )?;
+            set_minimum_ttl(socket, remote, least_ttl(hops))?;
         }
     }
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(UNSENT)?;
     set_patience(socket, config.timers.hold)
+}
+
+/// One hop away, a packet has lost nothing: it still arrives with 255 (RFC 5082 §3).
+fn least_ttl(hops: u8) -> u8 {
+    255_u8.saturating_sub(hops.saturating_sub(1))
 }
 
 /// How long what we sent may stay unacknowledged before TCP gives up; 0: as long as TCP likes.

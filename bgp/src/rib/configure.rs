@@ -81,11 +81,15 @@ impl Rib {
         peer.name = name;
         let old = std::mem::replace(&mut peer.config, config);
         let new = &peer.config;
-        if old.max_prefixes != new.max_prefixes {
+        let limited = old.max_prefixes != new.max_prefixes;
+        if limited {
             peer.limit = super::peer::Limit::Far;
         }
         if old.route_reflector_client != new.route_reflector_client {
             self.touch_all_from(id);
+        }
+        if limited {
+            self.count_again(id);
         }
         let Some(peer) = self.peers.get(&id) else {
             return false;

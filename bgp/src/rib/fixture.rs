@@ -42,8 +42,20 @@ pub(super) fn settings() -> Settings {
 
 /// A peer over IPv4 in AS 65001 or in our own, from which and to which everything goes.
 pub(super) fn peer(kind: PeerKind) -> Peer {
+    let mut peer = Peer::new(PeerId(1), "peer1".into(), Arc::new(peer_config()));
+    peer.kind = kind;
+    peer.asn = match kind {
+        PeerKind::Internal => 64512,
+        PeerKind::External => 65001,
+    };
+    peer.local_address = Some(ip("10.0.1.1"));
+    peer
+}
+
+/// Its configuration.
+pub(crate) fn peer_config() -> PeerConfig {
     let all = Arc::new(Policy::always("all", Verdict::Accept));
-    let config = PeerConfig {
+    PeerConfig {
         address: ip("10.0.1.2"),
         interface: None,
         port: 179,
@@ -75,15 +87,7 @@ pub(super) fn peer(kind: PeerKind) -> Peer {
         export: Some(all),
         shutdown: None,
         mesh: false,
-    };
-    let mut peer = Peer::new(PeerId(1), "peer1".into(), Arc::new(config));
-    peer.kind = kind;
-    peer.asn = match kind {
-        PeerKind::Internal => 64512,
-        PeerKind::External => 65001,
-    };
-    peer.local_address = Some(ip("10.0.1.1"));
-    peer
+    }
 }
 
 /// Changes the configuration of such a peer.

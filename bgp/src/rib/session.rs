@@ -264,6 +264,17 @@ impl Rib {
         self.over_limit(id, limit.action, most, nlri.prefix.family())
     }
 
+    /// The limit is another one: what the peer has told us already counts against it.
+    pub(super) fn count_again(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id).filter(|peer| peer.session.is_some()) else {
+            return;
+        };
+        let (limit, received) = (peer.config.max_prefixes, peer.received());
+        if limit.count > 0 && received > limit.count as usize {
+            self.over_limit(id, limit.action, limit.count as usize, Family::IPv4);
+        }
+    }
+
     fn over_limit(&mut self, id: PeerId, action: OverLimit, most: usize, family: Family) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else {
             return false;

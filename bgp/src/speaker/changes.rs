@@ -28,18 +28,10 @@ pub(super) fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
     Change::Kept(anew(old, new))
 }
 
+/// Graceful restart is not here: what is offered anew is offered in the next OPEN, and a session that is up keeps what it
+/// agreed on. A second ToR, which takes the N bit from the first one, must not cost the first one's session.
 fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
     let session = |what: &str| Anew::Session(format!("our configuration changed: {what}"));
-    let restart = |peer: &PeerConfig| {
-        // Whether we follow an earlier process changes nothing for a session that is up.
-        peer.graceful_restart.map(|restart| {
-            (
-                restart.restart_time,
-                restart.long_lived,
-                restart.notification,
-            )
-        })
-    };
     let dialled = |peer: &PeerConfig| {
         (
             peer.port,
@@ -50,6 +42,8 @@ fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
             },
             peer.timers.connect_retry,
             peer.timers.idle_hold_max,
+            // One that stays away because of the old limit need not wait any longer.
+            peer.max_prefixes,
         )
     };
     if old.asn != new.asn {
@@ -70,11 +64,40 @@ fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
         != (new.add_path.receive, new.add_path.send_max > 0)
     {
         session("add-path")
-    } else if restart(old) != restart(new) {
-        session("graceful restart")
     } else if dialled(old) != dialled(new) {
         Anew::Attempts
     } else {
         Anew::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{GracefulRestartConfig, MaxPrefixes, OverLimit};
+    use crate::rib::fixture;
+
+    #[test]
+    fn another_offer_of_graceful_restart_waits_for_the_next_session() {
+        let old = fixture::peer_config();
+        let mut new = old.clone();
+        new.graceful_restart = Some(GracefulRestartConfig {
+            restart_time: 77,
+            long_lived: 0,
+            notification: false,
+            restarted: false,
+        });
+        assert_eq!(change(&old, &new), Change::Kept(Anew::Nothing));
+    }
+
+    #[test]
+    fn another_limit_is_a_reason_to_try_again() {
+        let old = fixture::peer_config();
+        let mut new = old.clone();
+        new.max_prefixes = MaxPrefixes {
+            count: 77,
+            action: OverLimit::Warn,
+        };
+        assert_eq!(change(&old, &new), Change::Kept(Anew::Attempts));
     }
 }

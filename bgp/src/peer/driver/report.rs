@@ -68,10 +68,6 @@ impl Reporter {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
     pub(super) fn reconfigured(&mut self, config: &PeerConfig) {
         self.asn = configured_asn(config);
     }
@@ -81,6 +77,21 @@ impl Reporter {
         self.note(Way::State, reason.clone(), 1);
         self.last_error = Some(reason);
         self.hint = None;
+    }
+
+    /// A connection of the peer could not be used. While there is a session, that is not what ended it.
+    pub(super) fn refused(&mut self, error: &io::Error) {
+        let reason = error.to_string();
+        tracing::debug!(peer = %self.name, %reason, "a connection could not be used");
+        if self.state == SessionState::Established {
+            return;
+        }
+        self.hint = (error.kind() == io::ErrorKind::PermissionDenied)
+            .then(|| "does it send with TTL 255 (GTSM on both sides), and is it that near?".into());
+        if self.last_error.as_ref() != Some(&reason) {
+            self.note(Way::State, reason.clone(), 1);
+            self.last_error = Some(reason);
+        }
     }
 
     /// … and no longer does.

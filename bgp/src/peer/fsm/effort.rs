@@ -75,6 +75,11 @@ impl Fsm {
     }
 
     pub(super) fn reconsider(&mut self, now: Instant) {
+        if self.effort == Effort::Held {
+            self.attempts = 0;
+            self.oscillations = 0;
+            return self.start(now);
+        }
         if self.busy() || !matches!(self.effort, Effort::Dialling | Effort::Waiting) {
             return;
         }
