@@ -9,7 +9,7 @@ use tests::Lab;
 use tests::byhand::inside;
 use tests::segment::Segment;
 use tests::shell::Output;
-use tests::story::{Steady, is_up, write};
+use tests::story::{Steady, append, is_up, write};
 use tests::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -116,7 +116,7 @@ fn a_second_daemon_on_the_node_is_refused() {
             "exit code {}: {told}",
             second.code
         );
-        ensure!(told.contains("already"), "{told}");
+        ensure!(told.contains("another routelet is running"), "{told}");
         session.holds()?;
         lab.node("node1")?.our_route("10.244.53.0/24")?;
         // The first one is still the one that answers.
@@ -155,17 +155,27 @@ fn manifests_that_are_none_are_told_and_the_others_count() {
     scene("strange").story(|lab| {
         let node1 = lab.node("node1")?;
         let session = Steady::session(node1, "bird")?;
+        let more = lab.manifests().join("more.yaml");
+        let told = |words: &[&str]| {
+            eventually(SOON, &format!("status tells of {words:?}"), || {
+                let told = node1.output(&["routelet", "status"])?.stdout;
+                for word in words {
+                    ensure!(told.contains(word), "no {word}: {told}");
+                }
+                Ok(())
+            })
+        };
         write(
-            &lab.manifests().join("more.yaml"),
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPear\nmetadata: {name: y}\n",
+            &more,
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n",
         )?;
-        eventually(SOON, "status tells of both", || {
-            let told = node1.output(&["routelet", "status"])?.stdout;
-            for word in ["Deployment", "BGPPear", "more.yaml:2", "more.yaml:6"] {
-                ensure!(told.contains(word), "no {word}: {told}");
-            }
-            Ok(())
-        })?;
+        told(&["warning", "Deployment", "more.yaml:2"])?;
+        // A kind of ours that is none is a slip of the pen.
+        append(
+            &more,
+            "---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPear\nmetadata: {name: y}\n",
+        )?;
+        told(&["error", "BGPPear", "more.yaml:6", "BGPPeer"])?;
         session.holds()?;
 
         let check = |text: &str| -> Result<(i32, String)> {

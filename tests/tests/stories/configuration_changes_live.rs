@@ -85,13 +85,9 @@ impl Session {
             ours: ["/state", "/since", "/establishedCount"]
                 .map(|field| ours.pointer(field).cloned().unwrap_or_default())
                 .to_vec(),
-            theirs: [
-                "bgpTimerUpEstablishedEpoch",
-                "connectionsEstablished",
-                "connectionsDropped",
-            ]
-            .map(|field| theirs.get(field).cloned().unwrap_or_default())
-            .to_vec(),
+            theirs: ["connectionsEstablished", "connectionsDropped"]
+                .map(|field| theirs.get(field).cloned().unwrap_or_default())
+                .to_vec(),
         })
     }
 
@@ -316,12 +312,12 @@ fn a_broken_file_changes_nothing_and_is_shown_with_its_place() {
         let broken = [
             (
                 "metadata: {name: extra}\nspec: {peerAddres: 10.0.0.9, peerASN: 1}\n",
-                vec!["bgp.yaml:18:8", "peerAddres", "peerAddress"],
+                vec!["bgp.yaml:19:8", "peerAddres", "peerAddress"],
             ),
             ("metadata: {name: extra\n", vec!["bgp.yaml:"]),
             (
                 "metadata: {name: extra}\nspec: {peerAddress: 10.0.0.999, peerASN: 1}\n",
-                vec!["bgp.yaml:18:", "10.0.0.999"],
+                vec!["bgp.yaml:19:", "10.0.0.999"],
             ),
         ];
         for (text, words) in broken {

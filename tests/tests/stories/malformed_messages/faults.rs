@@ -301,8 +301,8 @@ pub(super) const FAULTS: &[Fault] = &[
     external("an UPDATE of 3 octets", Reset(1, &[2]), |_| {
         message(kind::UPDATE, &[0, 0, 0])
     }),
-    external("a message of 4,097 octets", Reset(1, &[2]), |_| {
-        message(kind::UPDATE, &[0; 4078])
+    external("a KEEPALIVE of 4,097 octets", Reset(1, &[2]), |_| {
+        message(kind::KEEPALIVE, &[0; 4078])
     }),
     external("a marker of zeros", Reset(1, &[1]), |given| {
         let mut octets = given.route(2).octets();
@@ -320,7 +320,7 @@ pub(super) const FAULTS: &[Fault] = &[
             attribute(0x40, 5, &[0, 0, 1]),
         ])
     }),
-    internal("no LOCAL_PREF from inside", Withdrawn, |given| {
+    internal("no LOCAL_PREF from inside", Kept, |given| {
         given.made_of(&[Update::origin(), given.path(), given.next_hop()])
     }),
     internal("ORIGIN 9 from inside", Withdrawn, |given| {
