@@ -109,18 +109,16 @@ pub(super) struct View<'a> {
     router_id: Ipv4Addr,
     /// Which node owns which pod CIDR, disputed ones left out.
     owners: BTreeMap<Prefix, String>,
+    /// The same by node.
+    pods: BTreeMap<String, Vec<Prefix>>,
     /// What a peer that is no node of the mesh may tell us by default.
     default_import: Arc<Policy>,
 }
 
 impl View<'_> {
     /// The pod CIDRs that are `node`'s without dispute.
-    fn pod_cidrs(&self, node: &str) -> Vec<Prefix> {
-        self.owners
-            .iter()
-            .filter(|(_, owner)| *owner == node)
-            .map(|(cidr, _)| *cidr)
-            .collect()
+    fn pod_cidrs(&self, node: &str) -> &[Prefix] {
+        self.pods.get(node).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Where learned pod routes must lie.
@@ -139,6 +137,10 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
     let mut problems = cluster.problems.clone();
     let config = cluster.configuration();
     let owners = pods::owners(cluster, &config, &mut problems);
+    let mut pods: BTreeMap<String, Vec<Prefix>> = BTreeMap::new();
+    for (cidr, owner) in &owners {
+        pods.entry(owner.clone()).or_default().push(*cidr);
+    }
     let mut view = View {
         cluster,
         facts,
@@ -149,6 +151,7 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
         router_id: identity::router_id(cluster, node),
         default_import: Arc::new(Policy::always("nothing", bgp::config::Verdict::Reject)),
         owners,
+        pods,
         config,
     };
     view.default_import = Arc::new(policy::pod_network(&view));

@@ -60,5 +60,5 @@ pub(super) fn fib(view: &View<'_>) -> fib::Config {
 pub(super) fn conflist(view: &View<'_>) -> Option<Conflist> {
     let cidrs = view.pod_cidrs(view.name);
     let wanted = view.config.cni.write_conflist && view.config.kernel.install && !cidrs.is_empty();
-    wanted.then(|| Conflist::new(&view.config.cni, &cidrs))
+    wanted.then(|| Conflist::new(&view.config.cni, cidrs))
 }

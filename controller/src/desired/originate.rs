@@ -39,7 +39,7 @@ pub(super) fn all(
                 peers: None,
                 set: Set::default(),
             };
-            all.insert(cidr, origination);
+            all.insert(*cidr, origination);
         }
     }
     if on_cordon == Some(OnCordon::Withdraw) {

@@ -39,15 +39,17 @@ pub(super) fn pod_network(view: &View<'_>) -> Policy {
 pub(super) fn pods_of(view: &View<'_>, node: &str) -> Policy {
     let allowed = &view.config.kernel.allowed_prefixes;
     let mut rules = vec![accept(view.pod_cidrs(node).iter().map(within))];
-    // Only what an allowed range would let in again has to be kept out by name.
-    let others = view
-        .pod_network()
-        .into_iter()
-        .filter(|pods| allowed.iter().any(|range| range.cidr.0.overlaps(pods)));
-    rules.push(Rule {
-        verdict: Some(Verdict::Reject),
-        ..accept(others.map(|pods| within(&pods)))
-    });
+    if !allowed.is_empty() {
+        // Only what an allowed range would let in again has to be kept out by name.
+        let others = view
+            .pod_network()
+            .into_iter()
+            .filter(|pods| allowed.iter().any(|range| range.cidr.0.overlaps(pods)));
+        rules.push(Rule {
+            verdict: Some(Verdict::Reject),
+            ..accept(others.map(|pods| within(&pods)))
+        });
+    }
     rules.push(accept(allowed.iter().map(range)));
     rules.retain(|rule| !rule.matches.prefixes.is_empty());
     Policy {
