@@ -110,7 +110,7 @@ impl<'a> Daemon<'a> {
         let journal = Arc::new(Journal::default());
         let state = State::read(&options.state_dir);
         let mut facts = Facts {
-            default_gateways: default_gateways(),
+            default_gateways: default_gateways(&cluster),
             restarted: false,
             duty: match state.duty() {
                 Duty::InService => Duty::InService,
@@ -232,7 +232,7 @@ impl<'a> Daemon<'a> {
             Ok(mut cluster) => {
                 cluster.keep(&self.cluster);
                 let mended = !std::mem::take(&mut self.unread).is_empty();
-                self.facts.default_gateways = default_gateways();
+                self.facts.default_gateways = default_gateways(&cluster);
                 if cluster == self.cluster && !mended {
                     return Ok("nothing has changed".into());
                 }
@@ -424,17 +424,10 @@ impl<'a> Daemon<'a> {
         {
             speaker.lost(&interface, &addresses);
         }
-        let gateways = default_gateways();
+        let gateways = default_gateways(&self.cluster);
         if gateways != self.facts.default_gateways {
             self.facts.default_gateways = gateways;
-            let discovers = self
-                .cluster
-                .peers
-                .values()
-                .any(|peer| peer.auto_discovery.is_some());
-            if discovers {
-                self.apply("the default route has changed").await;
-            }
+            self.apply("the default route has changed").await;
         }
     }
 

@@ -5,10 +5,18 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use crate::desired::Gateway;
+use crate::{cluster::Cluster, desired::Gateway};
 
-/// The gateways of the best default routes of each family; of several equal ones all, in order of their address.
-pub(crate) fn default_gateways() -> Vec<Gateway> {
+/// The gateways of the best default routes of each family; of several equal ones all, in order of their address. None where
+/// no peer is to be found by them: the kernel has to write down its whole table for the few lines that count.
+pub(crate) fn default_gateways(cluster: &Cluster) -> Vec<Gateway> {
+    if cluster
+        .peers
+        .values()
+        .all(|peer| peer.auto_discovery.is_none())
+    {
+        return Vec::new();
+    }
     // Without IPv6 in the kernel the second file is missing: then there is no such route.
     let v4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
