@@ -1,5 +1,9 @@
 //! Two state machines against each other: nothing here has a socket, and the clock is moved by hand.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "pair/harness.rs"]
 mod harness;

@@ -1,9 +1,5 @@
 //! Speakers over real sockets on loopback addresses.
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "sessions/harness.rs"]
 mod harness;
