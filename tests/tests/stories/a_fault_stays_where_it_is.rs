@@ -192,14 +192,12 @@ fn a_missing_secret_holds_the_session_down_and_never_means_no_password() {
 #[test]
 fn ttl_security_on_one_side_is_suspected() {
     Scene::play("gtsm", |scene| {
-        scene.with("ttlSecurity: 1")?;
-        scene.complains(&["255"])?;
         scene.theirs("neighbor 10.0.0.1 ttl-security hops 1")?;
-        scene.up()?;
-        scene.without("ttlSecurity: 1")?;
         scene.complains(&["gtsm"])?;
+        scene.with("ttlSecurity: 1")?;
+        scene.up()?;
         scene.theirs("no neighbor 10.0.0.1 ttl-security hops 1")?;
-        scene.up()
+        scene.complains(&["255"])
     });
 }
 

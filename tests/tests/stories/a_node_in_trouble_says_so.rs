@@ -194,7 +194,7 @@ fn manifests_that_are_none_are_told_and_the_others_count() {
             (configuration("asNumber: many"), 1, ["x.yaml:5:", "asNumber"]),
             ("apiVersion: v1\n  kind: Node\n".into(), 1, ["x.yaml:2", ""]),
             ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n".into(), 0, ["Deployment", "x.yaml:2"]),
-            (configuration("timers: {holdSeconds: 9}"), 0, ["", ""]),
+            (configuration("timers: {holdSeconds: 9, keepaliveSeconds: 3}"), 0, ["", ""]),
         ] {
             let (code, told) = check(&text)?;
             ensure!(code == wanted, "{code} instead of {wanted} for {text}: {told}");

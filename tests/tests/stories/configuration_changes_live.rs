@@ -317,7 +317,7 @@ fn a_broken_file_changes_nothing_and_is_shown_with_its_place() {
             ("metadata: {name: extra\n", vec!["bgp.yaml:"]),
             (
                 "metadata: {name: extra}\nspec: {peerAddress: 10.0.0.999, peerASN: 1}\n",
-                vec!["bgp.yaml:19:", "10.0.0.999"],
+                vec!["bgp.yaml:19:21", "peerAddress"],
             ),
         ];
         for (text, words) in broken {
