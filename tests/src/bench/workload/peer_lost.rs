@@ -1,4 +1,5 @@
-//! P12: a peer with 100,000 routes is lost; how long until the sink and the kernel are clean? P11: the same with 500,000.
+//! P12: a peer with 100,000 routes is lost; how long until the sink and the kernel are clean? P11:
+//! 500,000 withdrawn in ascending order, which is the kernel's slowest.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +10,7 @@ use crate::bench::{
     arena::{Arena, speaker},
     device::Setup,
     load::Load,
-    message::{Source, announce},
+    message::{Source, announce, withdraw},
     now,
     table::{FIRST_SOURCE, Table},
     view::{Universe, View},
@@ -33,7 +34,7 @@ pub(super) const BY_RESET: Workload = Workload {
         figure("before: until the kernel has all", "s", Must::Tell),
         figure("CPU of all", "s", Must::Tell),
     ],
-    run: |scene| run(scene, 100_000, Load::reset),
+    run: |scene| run(scene, 100_000, Loss::Reset),
 };
 
 pub(super) const BY_CEASE: Workload = Workload {
@@ -48,7 +49,7 @@ pub(super) const BY_CEASE: Workload = Workload {
         ),
     ],
     run: |scene| {
-        let mut figures = run(scene, 100_000, cease)?;
+        let mut figures = run(scene, 100_000, Loss::Cease)?;
         figures.truncate(2);
         Ok(figures)
     },
@@ -56,7 +57,7 @@ pub(super) const BY_CEASE: Workload = Workload {
 
 pub(super) const OF_500_000: Workload = Workload {
     name: "P11",
-    about: "a peer with 500,000 routes in RIB and kernel is lost by a Cease",
+    about: "a peer withdraws 500,000 routes in ascending order, from RIB and kernel",
     figures: &[
         figure("500,000 routes: until the sink is clean", "s", Must::Tell),
         Figure {
@@ -74,12 +75,14 @@ pub(super) const OF_500_000: Workload = Workload {
         },
         figure("500,000 routes: CPU of all", "s", Must::Tell),
     ],
-    run: |scene| run(scene, 500_000, cease),
+    run: |scene| run(scene, 500_000, Loss::Withdrawal),
 };
 
-fn cease(load: &mut Load, number: usize) -> Result<()> {
-    load.cease(number);
-    Ok(())
+/// How the routes are lost.
+enum Loss {
+    Reset,
+    Cease,
+    Withdrawal,
 }
 
 const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
@@ -91,11 +94,7 @@ const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
     }
 }
 
-fn run(
-    scene: &Scene<'_>,
-    prefixes: usize,
-    lose: fn(&mut Load, usize) -> Result<()>,
-) -> Result<Vec<f64>> {
+fn run(scene: &Scene<'_>, prefixes: usize, loss: Loss) -> Result<Vec<f64>> {
     let table = Table::internet(scene.size(prefixes), scene.size(prefixes / 1_000 * 185));
     let universe = Universe::new(&table, |_| None);
     let setup = Setup {
@@ -119,6 +118,7 @@ fn run(
             winner: |_| None,
         },
     );
+    let withdrawals = withdraw(&table).into();
     let start = now();
     load.send(source, messages.into());
     let (sink_full, kernel_full) = both(&mut load, &mut arena, sink, all, own + all)?;
@@ -126,7 +126,11 @@ fn run(
     load.quiet(PAUSE, LIMIT)?;
 
     let start = now();
-    lose(&mut load, source)?;
+    match loss {
+        Loss::Reset => load.reset(source)?,
+        Loss::Cease => load.cease(source),
+        Loss::Withdrawal => load.send(source, withdrawals),
+    }
     let (sink_clean, kernel_clean) = both(&mut load, &mut arena, sink, 0, own)?;
     let wrong = load.sessions()[sink].view.wrong;
     ensure!(wrong == 0, "{wrong} prefixes came wrong");
