@@ -180,7 +180,8 @@ router bgp 65254
 exit
 ";
     let segment = Segment::named("frrmany")
-        .manifest("bgp.yaml", &manifest("10.0.0.254", 65_254, 2 * MANY))
+        // FRR also tells node1 what it has from node1.
+        .manifest("bgp.yaml", &manifest("10.0.0.254", 65_254, 2 * MANY + 2))
         .routelet(1)
         .frr("frr", 254, frr)
         .host("stranger", 100);
