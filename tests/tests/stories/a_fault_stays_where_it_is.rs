@@ -195,6 +195,8 @@ fn ttl_security_on_one_side_is_suspected() {
         scene.theirs("neighbor 10.0.0.1 ttl-security hops 1")?;
         scene.complains(&["gtsm"])?;
         scene.with("ttlSecurity: 1")?;
+        // FRR never heard that the attempts before have ended, and goes by those until it is told.
+        scene.frr.run(&["vtysh", "-c", "clear bgp 10.0.0.1"])?;
         scene.up()?;
         scene.theirs("no neighbor 10.0.0.1 ttl-security hops 1")?;
         scene.complains(&["255"])

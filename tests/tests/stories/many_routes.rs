@@ -181,7 +181,7 @@ exit
 ";
     let segment = Segment::named("frrmany")
         // FRR also tells node1 what it has from node1.
-        .manifest("bgp.yaml", &manifest("10.0.0.254", 65_254, 2 * MANY + 2))
+        .manifest("bgp.yaml", &manifest("10.0.0.254", 65_254, 3 * MANY))
         .routelet(1)
         .frr("frr", 254, frr)
         .host("stranger", 100);
@@ -191,11 +191,11 @@ exit
             by_hand(lab, Ipv4Addr::new(10, 0, 0, 254))
         })?;
         let mut again = source.writer().map(Peer::on).context("writer")?;
-        // On a shared network FRR leaves the next hop alone: packets go straight to the source.
+        // On a shared network FRR leaves an IPv4 next hop alone; an IPv6 one over an IPv4 session it replaces by itself.
         come_and_go(
             lab,
             [MANY, MANY],
-            ["10.0.0.100", "fd00:10::100"],
+            ["10.0.0.100", "fd00:10::254"],
             || announce(&mut source, MANY, MANY),
             || withdraw(&mut again, MANY, MANY),
         )
