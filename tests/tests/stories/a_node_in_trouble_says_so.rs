@@ -119,8 +119,10 @@ fn a_second_daemon_on_the_node_is_refused() {
         ensure!(told.contains("another routelet is running"), "{told}");
         session.holds()?;
         lab.node("node1")?.our_route("10.244.53.0/24")?;
-        // The first one is still the one that answers.
-        lab.node("node1")?.run(&["routelet", "status"]).map(drop)
+        // The first one is still the one that answers, and becomes healthy once its first sync is done.
+        eventually(SOON, "the first daemon is healthy", || {
+            lab.node("node1")?.run(&["routelet", "status"]).map(drop)
+        })
     });
 }
 
