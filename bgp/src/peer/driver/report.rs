@@ -39,6 +39,8 @@ pub(super) struct Reporter {
     established: u64,
     messages: MessageCounts,
     last_error: Option<String>,
+    /// What ended the last session: the attempts after it fail for lesser reasons.
+    ended: Option<String>,
     hint: Option<String>,
     last_fault: Option<String>,
     dial_hint: Option<String>,
@@ -61,6 +63,7 @@ impl Reporter {
             established: 0,
             messages: MessageCounts::default(),
             last_error: None,
+            ended: None,
             hint: None,
             last_fault: None,
             dial_hint: None,
@@ -76,6 +79,7 @@ impl Reporter {
     pub(super) fn held_down(&mut self, reason: String) {
         self.note(Way::State, reason.clone(), 1);
         self.last_error = Some(reason);
+        self.ended = None;
         self.hint = None;
     }
 
@@ -91,6 +95,16 @@ impl Reporter {
         if self.last_error.as_ref() != Some(&reason) {
             self.note(Way::State, reason.clone(), 1);
             self.last_error = Some(reason);
+        }
+    }
+
+    /// What failed last, and what ended the session before that if it is something else.
+    fn why_not_up(&self) -> Option<String> {
+        match (&self.last_error, &self.ended) {
+            (Some(last), Some(ended)) if last != ended => {
+                Some(format!("{last}; the last session ended: {ended}"))
+            }
+            (last, _) => last.clone(),
         }
     }
 
@@ -195,6 +209,7 @@ impl Reporter {
         if up {
             self.established = self.established.saturating_add(1);
             self.last_error = None;
+            self.ended = None;
             self.hint = None;
         }
         if up || from == SessionState::Established {
@@ -206,6 +221,7 @@ impl Reporter {
             };
             if !up {
                 self.last_error = Some(reason.clone());
+                self.ended = Some(reason.clone());
             }
             let peer = self.name.to_string();
             drop(
@@ -248,7 +264,7 @@ impl Reporter {
                 state: self.state,
                 since: self.since,
                 established_count: self.established,
-                last_error: self.last_error.clone(),
+                last_error: self.why_not_up(),
                 hint: self.hint.clone(),
                 session: session.map(|((_, agreed), (local, remote))| shown(agreed, local, remote)),
                 families: std::collections::BTreeMap::new(),
