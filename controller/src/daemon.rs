@@ -12,7 +12,7 @@ use bgp::speaker::{Speaker, Stop};
 use fib::{Fib, LinkEvent};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::Instant,
 };
 use tracing::info;
@@ -181,8 +181,19 @@ impl<'a> Daemon<'a> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut links = self.running.fib.as_ref().map(Fib::link_events);
         let mut changes = self.watch();
+        let rib = self
+            .running
+            .speaker
+            .read()
+            .await
+            .as_ref()
+            .map(Speaker::complete);
+        let mut rib = std::pin::pin!(ended(rib));
         loop {
             tokio::select! {
+                () = &mut rib => return Err(Failure::Other(anyhow::anyhow!(
+                    "the task that owns the routes has ended, its log says why: start routelet again (the kernel keeps its routes)"
+                ))),
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 _ = hangup.recv() => drop(self.reload("SIGHUP").await),
@@ -483,6 +494,14 @@ async fn next(
         *links = None;
     }
     event
+}
+
+/// Returns when the Rib's task has ended, which it does only by a fault while the daemon runs.
+async fn ended(rib: Option<watch::Receiver<bool>>) {
+    let Some(mut rib) = rib else {
+        return std::future::pending().await;
+    };
+    while rib.changed().await.is_ok() {}
 }
 
 /// Returns when the drain's wait is over.
