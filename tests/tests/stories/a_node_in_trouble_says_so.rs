@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use tests::Lab;
 use tests::byhand::inside;
 use tests::segment::Segment;
 use tests::shell::Output;
 use tests::story::{Steady, append, is_up, write};
 use tests::wait::eventually;
+use tests::{Container, Lab};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -44,6 +44,14 @@ fn scene(name: &str) -> Segment {
         .manifest("bgp.yaml", MANIFEST)
         .routelet(1)
         .bird("bird", 253, BIRD)
+}
+
+/// The session is up and BIRD's route is in the kernel.
+fn has_learned(node1: &Container) -> Result<()> {
+    is_up(node1, "bird")?;
+    eventually(SOON, "BIRD's route is in the kernel", || {
+        node1.our_route("10.244.53.0/24").map(drop)
+    })
 }
 
 /// Runs routelet for at most 20 s with something before its name; it must have ended by itself.
@@ -108,6 +116,7 @@ fn a_port_in_use_is_told_and_what_we_dial_comes_up() {
 #[test]
 fn a_second_daemon_on_the_node_is_refused() {
     scene("second").story(|lab| {
+        has_learned(lab.node("node1")?)?;
         let session = Steady::session(lab.node("node1")?, "bird")?;
         let second = run(lab, &[], "")?;
         let told = (second.stdout + &second.stderr).to_lowercase();
@@ -130,7 +139,7 @@ fn a_second_daemon_on_the_node_is_refused() {
 fn without_the_capability_it_says_which_one() {
     scene("powerless").story(|lab| {
         let node1 = lab.node("node1")?;
-        is_up(node1, "bird")?;
+        has_learned(node1)?;
         lab.stop("node1", Signal::SIGTERM)?;
         let without = [
             "setpriv",
