@@ -69,7 +69,7 @@ impl Capture {
 
     /// Ends it.
     pub fn stop(self) -> Result<Captured> {
-        self.tcpdump.stop(Signal::SIGINT)?;
+        self.tcpdump.stop(Signal::SIGTERM)?;
         Ok(Captured { file: self.file })
     }
 }

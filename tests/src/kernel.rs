@@ -242,7 +242,8 @@ impl RouteMonitor {
 
     /// Ends the recording; everything that was seen.
     pub fn stop(self) -> Result<Vec<String>> {
-        self.monitor.stop(Signal::SIGINT)?;
+        // Not SIGINT: whoever runs the tests in the background has it ignored, and children inherit that.
+        self.monitor.stop(Signal::SIGTERM)?;
         let _ = self.reader.join();
         Ok(std::mem::take(
             &mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner),
