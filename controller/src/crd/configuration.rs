@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Rules, Verdicts,
+    peer::TimersChange,
     selector::LabelSelector,
     value::{Asn, Cidr},
 };
@@ -111,15 +112,15 @@ pub(crate) enum ListenMode {
     None,
 }
 
-/// Session timers (RFC 4271 §10), seconds.
+/// Session timers (RFC 4271 §10), seconds. What is not written follows from what is, as in a BGPPeer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", from = "TimersChange")]
 pub(crate) struct Timers {
     /// First wait before dialling again.
     pub(crate) connect_retry_seconds: u16,
     /// Hold time we propose: 0 (none) or at least 3.
     pub(crate) hold_seconds: u16,
-    /// Keepalive interval: at most a third of the hold time.
+    /// Keepalive interval: at most a third of the hold time; default: 30, or that third if it is less.
     pub(crate) keepalive_seconds: u16,
     /// Longest wait between two attempts.
     pub(crate) idle_hold_max_seconds: u16,
@@ -136,32 +137,37 @@ impl Default for Timers {
     }
 }
 
+impl From<TimersChange> for Timers {
+    fn from(written: TimersChange) -> Self {
+        written.over(&Self::default())
+    }
+}
+
 impl Timers {
     /// Rules that hold for what is written and, again, for what is merged.
     pub(crate) fn check(&self, verdicts: &mut Verdicts) {
+        let hold = self.hold_seconds;
+        let allowed = hold == 0 || hold >= 3;
         verdicts.demand(
-            self.hold_seconds == 0 || self.hold_seconds >= 3,
+            allowed,
             "timers.holdSeconds",
-            format!(
-                "{} is not allowed (RFC 4271 §4.2): take 0 (no hold timer) or at least 3",
-                self.hold_seconds
-            ),
+            format!("{hold} is not allowed (RFC 4271 §4.2): take 0 (no hold timer) or at least 3"),
         );
-        verdicts.demand(
-            self.hold_seconds == 0 || self.keepalive_seconds <= self.hold_seconds / 3,
-            "timers.keepaliveSeconds",
-            format!(
-                "{} is more than a third of holdSeconds ({}): take at most {}",
-                self.keepalive_seconds,
-                self.hold_seconds,
-                self.hold_seconds / 3
-            ),
-        );
-        verdicts.demand(
-            self.hold_seconds == 0 || self.keepalive_seconds >= 1,
-            "timers.keepaliveSeconds",
-            "0 would let the hold timer run out: take at least 1",
-        );
+        if allowed && hold != 0 {
+            let (keepalive, third) = (self.keepalive_seconds, hold / 3);
+            verdicts.demand(
+                keepalive <= third,
+                "timers.keepaliveSeconds",
+                format!(
+                    "{keepalive} is more than a third of holdSeconds ({hold}): take at most {third}, or leave it out"
+                ),
+            );
+            verdicts.demand(
+                keepalive >= 1,
+                "timers.keepaliveSeconds",
+                "0 would let the hold timer run out: take at least 1",
+            );
+        }
         verdicts.demand(
             self.connect_retry_seconds >= 1,
             "timers.connectRetrySeconds",
