@@ -76,7 +76,11 @@ pub(crate) fn dial_failed(error: &io::Error, config: &PeerConfig) -> (String, Op
         Some(libc::ETIMEDOUT) => (NO_ANSWER.into(), no_answer(config)),
         Some(libc::EHOSTUNREACH | libc::ENETUNREACH) => (
             format!("no way to {address}: {error}"),
-            Some("is the address right, the link up, the neighbour answering ARP/ND?".into()),
+            Some(match config.ttl {
+                // A router on the way says so where our packets end.
+                Ttl::Send(1) => "is the address right, the link up, the neighbour answering ARP/ND? Is it more than one hop away (ebgpMultihop)?".into(),
+                _ => "is the address right, the link up, the neighbour answering ARP/ND?".into(),
+            }),
         ),
         Some(libc::EADDRNOTAVAIL) => (
             match config.source {
