@@ -159,29 +159,29 @@ fn call(
     }
 }
 
+impl Pod<'_> {
+    /// `words` as the node's command line that runs them in the pod's network.
+    fn inside(&self, words: &[&str]) -> Vec<String> {
+        let netns = format!("--net=/run/netns/{}", self.name);
+        let enter = ["nsenter", &netns, "--"].into_iter();
+        enter
+            .chain(words.iter().copied())
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
 impl Sender for Pod<'_> {
     fn label(&self) -> String {
         format!("{}/{}", self.node.name, self.name)
     }
 
     fn command_in(&self, words: &[&str]) -> Command {
-        let netns = format!("--net=/run/netns/{}", self.name);
-        let all: Vec<&str> = ["nsenter", &netns, "--"]
-            .iter()
-            .chain(words)
-            .copied()
-            .collect();
-        self.node.command(&all)
+        self.node.command(&self.inside(words))
     }
 
     fn tool_in(&self, words: &[&str]) -> Command {
-        let netns = format!("--net=/run/netns/{}", self.name);
-        let all: Vec<&str> = ["nsenter", &netns, "--"]
-            .iter()
-            .chain(words)
-            .copied()
-            .collect();
-        self.node.tool(&all)
+        self.node.tool(&self.inside(words))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod ping;
 pub mod program;
 pub mod router;
+pub mod scene;
 pub mod segment;
 pub mod shell;
 pub mod story;

@@ -107,11 +107,14 @@ impl Segment {
             "      binds: [\"{}/{name}/bird.conf:/etc/bird.conf\"]\n",
             self.name
         );
-        let files = vec![(
-            "bird.conf",
-            format!("router id 10.0.0.{number};\nprotocol device {{}}\n{configuration}"),
-        )];
+        let files = vec![("bird.conf", Self::bird_file(number, configuration))];
         self.add(name, number, "ghcr.io/srl-labs/bird", fields, files)
+    }
+
+    /// All of that BIRD's `bird.conf`.
+    #[must_use]
+    pub fn bird_file(number: u8, configuration: &str) -> String {
+        format!("router id 10.0.0.{number};\nprotocol device {{}}\n{configuration}")
     }
 
     /// A host on which nothing runs yet. Besides its own, all addresses of 10.0.128.0/17 are its own, for speakers by hand.

@@ -6,94 +6,34 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tests::Lab;
 use tests::container::Container;
-use tests::segment::Segment;
-use tests::story::{Steady, append, at, complains, complaint, edit, is_up, peer, write};
+use tests::scene::{self, BIRD, FRR, IMPATIENT, Transport};
+use tests::story::{Steady, append, complains, complaint, edit, is_up, write};
 use tests::wait::{always, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// `frr` is where the faults are, `bird` is next door; both send three prefixes of the pod network.
-const MANIFEST: &str = "apiVersion: routelet.dev/v1alpha1
-kind: BGPConfiguration
-metadata: {name: default}
-spec:
-  asNumber: 65001
-  topology: External
-  timers: {connectRetrySeconds: 1, holdSeconds: 9, keepaliveSeconds: 3, idleHoldMaxSeconds: 2}
-  podNetwork: {clusterCIDRs: [10.244.0.0/16]}
----
-apiVersion: routelet.dev/v1alpha1
-kind: BGPPeer
-metadata: {name: bird}
-spec: {peerAddress: 10.0.0.253, peerASN: 65253}
----
-apiVersion: routelet.dev/v1alpha1
-kind: BGPPeer
-metadata: {name: frr}
-spec:
-  peerAddress: 10.0.0.254
-  peerASN: 65254
-";
-
-const FRR: &str = "
-ip route 10.244.54.0/24 blackhole
-ip route 10.244.55.0/24 blackhole
-ip route 10.244.56.0/24 blackhole
-router bgp 65254
- bgp router-id 10.0.0.254
- no bgp ebgp-requires-policy
- neighbor 10.0.0.1 remote-as 65001
- neighbor 10.0.0.1 timers connect 1
- neighbor 10.0.0.1 advertisement-interval 0
- address-family ipv4 unicast
-  network 10.244.54.0/24
-  network 10.244.55.0/24
-  network 10.244.56.0/24
- exit-address-family
-exit
-";
-
-/// `also` stands in BIRD's BGP protocol.
-fn bird(also: &str) -> String {
-    format!(
-        "
-protocol static {{ ipv4; route 10.244.51.0/24 blackhole; route 10.244.52.0/24 blackhole; route 10.244.53.0/24 blackhole; }}
-protocol bgp node1 {{
-	local 10.0.0.253 as 65253;
-	neighbor 10.0.0.1 as 65001;
-	connect delay time 1; error wait time 1, 2;
-	ipv4 {{ import all; export where source = RTS_STATIC; }};
-	{also}
-}}
-"
-    )
-}
-
-/// One network with node1, FRR and BIRD on it.
+/// The faults are between node1 and FRR; BIRD is next door.
 struct Scene<'lab> {
     lab: &'lab Lab,
     node1: &'lab Container,
     frr: &'lab Container,
+    transport: Transport,
     bgp: PathBuf,
 }
 
 impl Scene<'_> {
     /// Lets `tell` play with the session with FRR; the one with BIRD must not notice.
-    fn play(name: &str, tell: impl FnOnce(&Scene<'_>) -> Result<()>) {
-        let segment = Segment::named(name)
-            .manifest("bgp.yaml", MANIFEST)
-            .routelet(1)
-            .frr("frr", 254, FRR)
-            .bird("bird", 253, &bird(""));
-        segment.story(|lab| {
+    fn play(name: &str, transport: Transport, tell: impl FnOnce(&Scene<'_>) -> Result<()>) {
+        scene::between(name, &manifest(transport), transport).story(|lab| {
             let scene = Scene {
                 lab,
                 node1: lab.node("node1")?,
                 frr: lab.node("frr")?,
+                transport,
                 bgp: lab.manifests().join("bgp.yaml"),
             };
             let neighbour = Steady::session(scene.node1, "bird")?;
-            is_up(scene.node1, "frr")?;
+            scene.up()?;
             tell(&scene)?;
             neighbour.holds()?;
             scene.node1.our_route("10.244.53.0/24")?;
@@ -112,56 +52,67 @@ impl Scene<'_> {
 
     /// Changes FRR's side, and lets it try at once.
     fn theirs(&self, line: &str) -> Result<()> {
-        self.frr.vtysh_configure(&["router bgp 65254", line])?;
-        self.frr
-            .run(&["vtysh", "-c", "clear bgp 10.0.0.1"])
-            .map(drop)
+        let line = line.replace("node1", &self.transport.address(1));
+        scene::frr_now(self.frr, self.transport, &line)
     }
 
     fn up(&self) -> Result<()> {
         is_up(self.node1, "frr")?;
         eventually(SOON, "its routes are in the kernel", || {
-            self.node1.our_route("10.244.56.0/24").map(drop)
+            self.node1.our_route("10.244.56.0/24")?;
+            self.node1.our_route("fd00:10:244:54::/64").map(drop)
         })
     }
 
     fn complains(&self, words: &[&str]) -> Result<()> {
         complains(self.node1, "frr", words)?;
         eventually(SOON, "its routes are gone", || {
-            self.node1.no_route_of_ours("10.244.56.0/24")
+            self.node1.no_route_of_ours("10.244.56.0/24")?;
+            self.node1.no_route_of_ours("fd00:10:244:54::/64")
         })
     }
 
     fn secret(&self, password: &str) -> Result<()> {
-        let text = format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{name: tor-md5}}\nstringData: {{password: {password}}}\n"
-        );
-        write(&self.lab.manifests().join("secret.yaml"), &text)
+        scene::secret(self.lab, "tor-md5", password)
     }
+}
+
+/// FRR comes last, so that lines can be added to it.
+fn manifest(transport: Transport) -> String {
+    let peers = [("bird", BIRD), ("frr", FRR)];
+    let peers = peers.map(|(name, number)| scene::peer(name, number, transport));
+    scene::configuration(IMPATIENT) + &peers.concat()
+}
+
+fn md5(scene: &Scene<'_>) -> Result<()> {
+    scene.secret("right")?;
+    scene.with("authSecretRef: {name: tor-md5, key: password}")?;
+    scene.complains(&["md5"])?;
+    scene.theirs("neighbor node1 password right")?;
+    scene.up()?;
+    scene.theirs("neighbor node1 password other")?;
+    scene.complains(&["md5"])?;
+    scene.secret("other")?;
+    scene.up()?;
+    scene.without("authSecretRef: {name: tor-md5, key: password}")?;
+    scene.complains(&["md5"])?;
+    scene.theirs("no neighbor node1 password other")?;
+    scene.up()
 }
 
 #[test]
 fn an_md5_password_on_one_side_or_a_wrong_one_is_suspected() {
-    Scene::play("md5", |scene| {
-        scene.secret("right")?;
-        scene.with("authSecretRef: {name: tor-md5, key: password}")?;
-        scene.complains(&["md5"])?;
-        scene.theirs("neighbor 10.0.0.1 password right")?;
-        scene.up()?;
-        scene.theirs("neighbor 10.0.0.1 password other")?;
-        scene.complains(&["md5"])?;
-        scene.secret("other")?;
-        scene.up()?;
-        scene.without("authSecretRef: {name: tor-md5, key: password}")?;
-        scene.complains(&["md5"])?;
-        scene.theirs("no neighbor 10.0.0.1 password other")?;
-        scene.up()
-    });
+    Scene::play("md5", Transport::IPv4, md5);
+}
+
+#[test]
+fn so_it_is_over_ipv6() {
+    Scene::play("md5six", Transport::IPv6, md5);
 }
 
 #[test]
 fn a_missing_secret_holds_the_session_down_and_never_means_no_password() {
-    Scene::play("secret", |scene| {
+    Scene::play("secret", Transport::IPv4, |scene| {
         scene.with("authSecretRef: {name: tor-md5, key: password}")?;
         scene.complains(&["tor-md5"])?;
         let status = scene.node1.output(&["routelet", "status"])?;
@@ -177,7 +128,7 @@ fn a_missing_secret_holds_the_session_down_and_never_means_no_password() {
             Ok(())
         })?;
         scene.secret("found")?;
-        scene.theirs("neighbor 10.0.0.1 password found")?;
+        scene.theirs("neighbor node1 password found")?;
         scene.up()?;
         let shown = scene.node1.run(&["routelet", "status", "--dump"])?;
         ensure!(!shown.contains("found\""), "the status shows the password");
@@ -189,37 +140,44 @@ fn a_missing_secret_holds_the_session_down_and_never_means_no_password() {
     });
 }
 
+fn ttl_security(scene: &Scene<'_>) -> Result<()> {
+    scene.theirs("neighbor node1 ttl-security hops 1")?;
+    scene.complains(&["gtsm"])?;
+    scene.with("ttlSecurity: 1")?;
+    // FRR never heard that the attempts before have ended, and goes by those until it is told.
+    scene::clear_frr(scene.frr, scene.transport)?;
+    scene.up()?;
+    scene.theirs("no neighbor node1 ttl-security hops 1")?;
+    scene.complains(&["255"])
+}
+
 #[test]
 fn ttl_security_on_one_side_is_suspected() {
-    Scene::play("gtsm", |scene| {
-        scene.theirs("neighbor 10.0.0.1 ttl-security hops 1")?;
-        scene.complains(&["gtsm"])?;
-        scene.with("ttlSecurity: 1")?;
-        // FRR never heard that the attempts before have ended, and goes by those until it is told.
-        scene.frr.run(&["vtysh", "-c", "clear bgp 10.0.0.1"])?;
-        scene.up()?;
-        scene.theirs("no neighbor 10.0.0.1 ttl-security hops 1")?;
-        scene.complains(&["255"])
-    });
+    Scene::play("gtsm", Transport::IPv4, ttl_security);
+}
+
+#[test]
+fn the_hop_limit_of_ipv6_counts_as_much() {
+    Scene::play("gtsmsix", Transport::IPv6, ttl_security);
 }
 
 #[test]
 fn a_wrong_as_number_is_named_on_either_side() {
-    Scene::play("wrongas", |scene| {
+    Scene::play("wrongas", Transport::IPv4, |scene| {
         edit(&scene.bgp, "peerASN: 65254", "peerASN: 65999")?;
         scene.complains(&["65254"])?;
         edit(&scene.bgp, "peerASN: 65999", "peerASN: 65254")?;
         scene.up()?;
-        scene.theirs("neighbor 10.0.0.1 remote-as 65888")?;
+        scene.theirs("neighbor node1 remote-as 65888")?;
         scene.complains(&["bad peer as"])?;
-        scene.theirs("neighbor 10.0.0.1 remote-as 65001")?;
+        scene.theirs("neighbor node1 remote-as 65001")?;
         scene.up()
     });
 }
 
 #[test]
 fn a_hold_time_that_they_do_not_take_is_named() {
-    Scene::play("hold", |scene| {
+    Scene::play("hold", Transport::IPv4, |scene| {
         scene.theirs("bgp minimum-holdtime 20")?;
         scene.complains(&["hold time"])?;
         scene.with("timers: {holdSeconds: 30}")?;
@@ -241,7 +199,7 @@ fn a_hold_time_that_they_do_not_take_is_named() {
 
 #[test]
 fn too_many_prefixes_are_told_or_end_that_session_only() {
-    Scene::play("prefixes", |scene| {
+    Scene::play("prefixes", Transport::IPv4, |scene| {
         let limited = Steady::session(scene.node1, "frr")?;
         scene.with("maxPrefixes: {count: 2, action: Warn}")?;
         eventually(SOON, "it is told", || {
@@ -278,7 +236,7 @@ fn too_many_prefixes_are_told_or_end_that_session_only() {
 
 #[test]
 fn a_session_that_is_shut_down_says_so_on_both_sides() {
-    Scene::play("shutdown", |scene| {
+    Scene::play("shutdown", Transport::IPv4, |scene| {
         scene.with("shutdown: {message: cable swap}")?;
         scene.complains(&["cable swap", "shut down"])?;
         let neighbor = scene.frr.vtysh("show bgp neighbors 10.0.0.1 json")?;
@@ -289,7 +247,7 @@ fn a_session_that_is_shut_down_says_so_on_both_sides() {
         );
         scene.without("shutdown: {message: cable swap}")?;
         scene.up()?;
-        scene.theirs("neighbor 10.0.0.1 shutdown message coffee break")?;
+        scene.theirs("neighbor node1 shutdown message coffee break")?;
         // The next attempts fail for lesser reasons, and the session's state tells of those: the events keep this one.
         eventually(SOON, "its words are kept", || {
             let told = scene.node1.run(&["routelet", "events"])?;
@@ -299,42 +257,25 @@ fn a_session_that_is_shut_down_says_so_on_both_sides() {
             );
             scene.node1.no_route_of_ours("10.244.56.0/24")
         })?;
-        scene.theirs("no neighbor 10.0.0.1 shutdown")?;
+        scene.theirs("no neighbor node1 shutdown")?;
         scene.up()
     });
 }
 
-#[test]
-fn bird_agrees_on_md5_and_ttl_security_and_disagrees_in_words() {
-    let segment = Segment::named("birdside")
-        .manifest("bgp.yaml", MANIFEST)
-        .routelet(1)
-        .frr("frr", 254, FRR)
-        .bird("bird", 253, &bird(""));
-    segment.story(|lab| {
+/// BIRD's side of MD5 and GTSM: right, wrong and one-sided.
+fn bird_in_words(name: &str, transport: Transport) {
+    scene::between(name, &manifest(transport), transport).story(|lab| {
         let node1 = lab.node("node1")?;
         let neighbour = Steady::session(node1, "frr")?;
         is_up(node1, "bird")?;
+        scene::secret(lab, "key", "right")?;
+        let own = scene::peer("bird", BIRD, transport);
         let ours = |lines: &str| {
-            let text = MANIFEST.replace(
-                "spec: {peerAddress: 10.0.0.253, peerASN: 65253}",
-                &format!("spec: {{peerAddress: 10.0.0.253, peerASN: 65253, {lines}}}"),
-            );
-            write(
-                &lab.manifests().join("bgp.yaml"),
-                &format!(
-                    "{text}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: key}}\nstringData: {{password: right}}\n"
-                ),
-            )
+            let text = manifest(transport).replace(&own, &format!("{own}{lines}"));
+            write(&lab.manifests().join("bgp.yaml"), &text)
         };
-        let theirs = |lines: &str| -> Result<()> {
-            write(
-                &lab.files("bird").join("bird.conf"),
-                &format!("router id 10.0.0.253;\nprotocol device {{}}\n{}", bird(lines)),
-            )?;
-            lab.node("bird")?.birdc("configure").map(drop)
-        };
-        let md5 = "authSecretRef: {name: key, key: password}";
+        let theirs = |lines: &str| lab.reconfigure_bird(&scene::bird(transport, lines));
+        let md5 = "  authSecretRef: {name: key, key: password}\n";
         theirs("password \"right\";")?;
         complains(node1, "bird", &["md5"])?;
         ours(md5)?;
@@ -342,10 +283,20 @@ fn bird_agrees_on_md5_and_ttl_security_and_disagrees_in_words() {
         theirs("password \"wrong\";")?;
         complains(node1, "bird", &["md5"])?;
         theirs("password \"right\"; ttl security yes;")?;
-        ours(&format!("{md5}, ttlSecurity: 1"))?;
+        ours(&format!("{md5}  ttlSecurity: 1\n"))?;
         is_up(node1, "bird")?;
-        let told = peer(node1, "bird")?;
-        ensure!(at(&told, "/state")? == "Established", "{told:#}");
+        theirs("password \"right\"; ttl security no;")?;
+        complains(node1, "bird", &["255"])?;
         neighbour.holds()
     });
+}
+
+#[test]
+fn bird_agrees_on_md5_and_ttl_security_and_disagrees_in_words() {
+    bird_in_words("birdside", Transport::IPv4);
+}
+
+#[test]
+fn bird_does_so_over_ipv6() {
+    bird_in_words("birdsix", Transport::IPv6);
 }

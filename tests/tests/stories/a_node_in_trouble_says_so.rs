@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use tests::byhand::inside;
+use tests::scene::{self, BIRD, IMPATIENT, Transport::IPv4};
 use tests::segment::Segment;
 use tests::shell::Output;
 use tests::story::{Steady, append, is_up, write};
@@ -14,36 +15,13 @@ use tests::{Container, Lab};
 
 const SOON: Duration = Duration::from_secs(20);
 
-const MANIFEST: &str = "apiVersion: routelet.dev/v1alpha1
-kind: BGPConfiguration
-metadata: {name: default}
-spec:
-  asNumber: 65001
-  topology: External
-  timers: {connectRetrySeconds: 1, holdSeconds: 9, keepaliveSeconds: 3}
-  podNetwork: {clusterCIDRs: [10.244.0.0/16]}
----
-apiVersion: routelet.dev/v1alpha1
-kind: BGPPeer
-metadata: {name: bird}
-spec: {peerAddress: 10.0.0.253, peerASN: 65253}
-";
-
-const BIRD: &str = "
-protocol static { ipv4; route 10.244.53.0/24 blackhole; }
-protocol bgp node1 {
-	local 10.0.0.253 as 65253;
-	neighbor 10.0.0.1 as 65001;
-	passive;
-	ipv4 { import all; export where source = RTS_STATIC; };
-}
-";
-
-fn scene(name: &str) -> Segment {
+/// node1 and BIRD, which waits to be dialled.
+fn beside_bird(name: &str) -> Segment {
+    let manifest = scene::configuration(IMPATIENT) + &scene::peer("bird", BIRD, IPv4);
     Segment::named(name)
-        .manifest("bgp.yaml", MANIFEST)
+        .manifest("bgp.yaml", &manifest)
         .routelet(1)
-        .bird("bird", 253, BIRD)
+        .bird("bird", BIRD, &scene::bird(IPv4, "passive;"))
 }
 
 /// The session is up and BIRD's route is in the kernel.
@@ -75,7 +53,7 @@ fn run(lab: &Lab, before: &[&str], socket: &str) -> Result<Output> {
 
 #[test]
 fn a_port_in_use_is_told_and_what_we_dial_comes_up() {
-    scene("port").story(|lab| {
+    beside_bird("port").story(|lab| {
         let node1 = lab.node("node1")?;
         is_up(node1, "bird")?;
         lab.stop("node1", Signal::SIGTERM)?;
@@ -115,7 +93,7 @@ fn a_port_in_use_is_told_and_what_we_dial_comes_up() {
 
 #[test]
 fn a_second_daemon_on_the_node_is_refused() {
-    scene("second").story(|lab| {
+    beside_bird("second").story(|lab| {
         has_learned(lab.node("node1")?)?;
         let session = Steady::session(lab.node("node1")?, "bird")?;
         let second = run(lab, &[], "")?;
@@ -137,7 +115,7 @@ fn a_second_daemon_on_the_node_is_refused() {
 
 #[test]
 fn without_the_capability_it_says_which_one() {
-    scene("powerless").story(|lab| {
+    beside_bird("powerless").story(|lab| {
         let node1 = lab.node("node1")?;
         has_learned(node1)?;
         lab.stop("node1", Signal::SIGTERM)?;
@@ -163,7 +141,7 @@ fn without_the_capability_it_says_which_one() {
 
 #[test]
 fn manifests_that_are_none_are_told_and_the_others_count() {
-    scene("strange").story(|lab| {
+    beside_bird("strange").story(|lab| {
         let node1 = lab.node("node1")?;
         let session = Steady::session(node1, "bird")?;
         let more = lab.manifests().join("more.yaml");

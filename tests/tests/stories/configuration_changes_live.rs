@@ -8,61 +8,22 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::Lab;
 use tests::container::Container;
+use tests::scene::{self, BIRD, FRR, Transport};
 use tests::segment::Segment;
 use tests::story::{append, at, edit, established, is_up, peer, story, write};
 use tests::wait::{always, eventually};
 
 const LIVE: Duration = Duration::from_secs(10);
 
-const MANIFEST: &str = "apiVersion: routelet.dev/v1alpha1
-kind: BGPConfiguration
-metadata: {name: default}
-spec:
-  asNumber: 65001
-  topology: External
-  podNetwork: {clusterCIDRs: [10.244.0.0/16, \"fd00:10:244::/48\"]}
----
-apiVersion: routelet.dev/v1alpha1
-kind: BGPPeer
-metadata: {name: frr}
-spec:
-  peerAddress: 10.0.0.254
-  peerASN: 65254
-";
-
-const FRR: &str = "
-ip route 10.244.54.0/24 blackhole
-ip route 10.244.55.0/24 blackhole
-router bgp 65254
- bgp router-id 10.0.0.254
- no bgp ebgp-requires-policy
- neighbor 10.0.0.1 remote-as 65001
- neighbor 10.0.0.1 timers connect 1
- neighbor 10.0.0.1 advertisement-interval 0
- address-family ipv4 unicast
-  network 10.244.54.0/24
-  network 10.244.55.0/24
- exit-address-family
-exit
-";
-
-const BIRD: &str = "
-protocol static { ipv4; route 10.244.53.0/24 blackhole; }
-protocol bgp node1 {
-	local 10.0.0.253 as 65253;
-	neighbor 10.0.0.1 as 65001;
-	connect delay time 1;
-	ipv4 { import all; export where source = RTS_STATIC; };
-}
-";
-
 /// node1 between FRR, which it knows, and BIRD, which it does not know yet.
 fn between(name: &str) -> Segment {
-    Segment::named(name)
-        .manifest("bgp.yaml", MANIFEST)
-        .routelet(1)
-        .frr("frr", 254, FRR)
-        .bird("bird", 253, BIRD)
+    let manifest = scene::configuration("") + &scene::peer("frr", FRR, Transport::IPv4);
+    scene::between(name, &manifest, Transport::IPv4)
+}
+
+/// What BIRD needs to become a peer.
+fn bird() -> String {
+    scene::peer("bird", BIRD, Transport::IPv4)
 }
 
 fn bgp(lab: &Lab) -> PathBuf {
@@ -131,13 +92,12 @@ fn a_peer_comes_and_goes() {
         has(node1, "10.244.54.0/24")?;
         node1.no_route_of_ours("10.244.53.0/24")?;
 
-        let bird = "---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\nmetadata: {name: bird}\nspec: {peerAddress: 10.0.0.253, peerASN: 65253}\n";
-        append(&bgp(lab), bird)?;
+        append(&bgp(lab), &bird())?;
         is_up(node1, "bird")?;
         has(node1, "10.244.53.0/24")?;
         session.untouched(lab)?;
 
-        edit(&bgp(lab), bird, "")?;
+        edit(&bgp(lab), &bird(), "")?;
         has_not(node1, "10.244.53.0/24")?;
         eventually(LIVE, "it is no peer any more", || {
             let left = established(node1)?;
@@ -227,47 +187,40 @@ fn a_pod_cidr_changes() {
         let counts = |name: &str| established(cluster.member(name)?.container);
         let before = (counts("node1")?, counts("node3")?);
         let nodes = lab.manifests().join("nodes.yaml");
-        let text = std::fs::read_to_string(&nodes)?
-            .replace("10.244.3.0/24", "10.244.33.0/24")
-            .replace("fd00:10:244:3::/64", "fd00:10:244:33::/64");
-        write(&nodes, &text)?;
+        let moved = [
+            ("10.244.33.0/24", "10.244.3.0/24"),
+            ("fd00:10:244:33::/64", "fd00:10:244:3::/64"),
+        ];
+        let text = std::fs::read_to_string(&nodes)?;
+        write(
+            &nodes,
+            &moved
+                .iter()
+                .fold(text, |text, (new, old)| text.replace(old, new)),
+        )?;
         for name in ["node1", "node2"] {
             let node = cluster.member(name)?.container;
-            for (new, old) in [
-                ("10.244.33.0/24", "10.244.3.0/24"),
-                ("fd00:10:244:33::/64", "fd00:10:244:3::/64"),
-            ] {
+            for (new, old) in moved {
                 has(node, new)?;
                 has_not(node, old)?;
             }
         }
         let node3 = cluster.member("node3")?.container;
-        eventually(LIVE, "the conflist has the new CIDRs", || {
-            let text = node3.run(&["cat", "/etc/cni/net.d/10-routelet.conflist"])?;
-            let holds = |cidr: &str| text.contains(cidr);
-            ensure!(
-                holds("10.244.33.0/24") && holds("fd00:10:244:33::/64"),
-                "{text}"
-            );
-            ensure!(
-                !holds("10.244.3.0/24") && !holds("fd00:10:244:3::/64"),
-                "{text}"
-            );
-            Ok(())
-        })?;
-        eventually(LIVE, "so have the blackholes", || {
-            let text = node3.sh("ip route show type blackhole; ip -6 route show type blackhole")?;
-            let holds = |cidr: &str| text.contains(cidr);
-            ensure!(
-                holds("10.244.33.0/24") && holds("fd00:10:244:33::/64"),
-                "{text}"
-            );
-            ensure!(
-                !holds("10.244.3.0/24") && !holds("fd00:10:244:3::/64"),
-                "{text}"
-            );
-            Ok(())
-        })?;
+        for (what, shown_by) in [
+            ("conflist", "cat /etc/cni/net.d/10-routelet.conflist"),
+            (
+                "blackholes",
+                "ip route show type blackhole; ip -6 route show type blackhole",
+            ),
+        ] {
+            eventually(LIVE, &format!("the new CIDRs are in the {what}"), || {
+                let text = node3.sh(shown_by)?;
+                for (new, old) in moved {
+                    ensure!(text.contains(new) && !text.contains(old), "{text}");
+                }
+                Ok(())
+            })?;
+        }
         ensure!(
             before == (counts("node1")?, counts("node3")?),
             "a session was reset"
@@ -368,9 +321,7 @@ fn a_signal_and_a_swapped_link_are_changes_too() {
         let (node1, folder) = (lab.node("node1")?, lab.manifests());
         let session = Session::with_frr(lab)?;
         let without = std::fs::read_to_string(bgp(lab))?;
-        let with = format!(
-            "{without}---\napiVersion: routelet.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: bird}}\nspec: {{peerAddress: 10.0.0.253, peerASN: 65253}}\n"
-        );
+        let with = without.clone() + &bird();
         swap(&folder, "first", &without)?;
         std::os::unix::fs::symlink("..data/bgp.yaml", folder.join("link.yaml"))?;
         std::fs::remove_file(bgp(lab))?;

@@ -122,45 +122,13 @@ fn a_foreign_route_survives_start_stop_and_cleanup() {
     story("tor-frr", |lab| {
         let cluster = lab.converged()?;
         let node1 = cluster.member("node1")?.container;
-        let foreign: [&[&str]; 3] = [
-            &[
-                "10.244.2.0/24",
-                "via",
-                "10.0.0.254",
-                "proto",
-                "static",
-                "metric",
-                "50",
-            ],
-            &[
-                "10.244.3.0/24",
-                "via",
-                "10.0.0.254",
-                "proto",
-                "bird",
-                "metric",
-                "2000",
-            ],
+        for route in [
+            "10.244.2.0/24 via 10.0.0.254 proto static metric 50",
+            "10.244.3.0/24 via 10.0.0.254 proto bird metric 2000",
             // Ours by protocol, but in another table.
-            &[
-                "10.244.2.0/24",
-                "via",
-                "10.0.0.254",
-                "proto",
-                "179",
-                "metric",
-                "1024",
-                "table",
-                "77",
-            ],
-        ];
-        for words in foreign {
-            let all: Vec<&str> = ["ip", "route", "add"]
-                .iter()
-                .chain(words)
-                .copied()
-                .collect();
-            node1.run(&all)?;
+            "10.244.2.0/24 via 10.0.0.254 proto 179 metric 1024 table 77",
+        ] {
+            node1.sh(&format!("ip route add {route}"))?;
         }
         let there = |when: &str| -> Result<()> {
             let two = node1.routes_to("10.244.2.0/24")?;
@@ -209,18 +177,7 @@ fn a_route_of_ours_that_was_deleted_is_back_within_a_second() {
             })?;
         }
         // Changed rather than deleted.
-        node1.run(&[
-            "ip",
-            "route",
-            "replace",
-            "10.244.2.0/24",
-            "via",
-            "10.0.0.254",
-            "proto",
-            "179",
-            "metric",
-            "1024",
-        ])?;
+        node1.sh("ip route replace 10.244.2.0/24 via 10.0.0.254 proto 179 metric 1024")?;
         eventually(Duration::from_secs(1), "it leads to node2 again", || {
             let route = node1.our_route("10.244.2.0/24")?;
             ensure!(route.gateway.as_deref() == Some("10.0.0.2"), "{route:?}");

@@ -5,36 +5,18 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tests::Lab;
 use tests::container::Container;
+use tests::scene::{self, Transport::IPv4};
 use tests::segment::Segment;
 use tests::story::{at, is_up, peer};
 use tests::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 
-const MANIFEST: &str = "
-apiVersion: routelet.dev/v1alpha1
-kind: BGPConfiguration
-metadata: {name: default}
-spec:
-  asNumber: 65001
-  topology: External
-  podNetwork: {clusterCIDRs: [10.244.0.0/16, \"fd00:10:244::/48\"]}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: gobgp}
-stringData: {password: swordfish}
----
-apiVersion: routelet.dev/v1alpha1
-kind: BGPPeer
-metadata: {name: waits}
-spec: {peerAddress: 10.0.0.51, peerASN: 65051, authSecretRef: {name: gobgp, key: password}}
----
-apiVersion: routelet.dev/v1alpha1
-kind: BGPPeer
-metadata: {name: dials}
-spec: {peerAddress: 10.0.0.52, peerASN: 65052, passive: true}
-";
+fn manifest() -> String {
+    let waits = scene::peer("waits", 51, IPv4) + "  authSecretRef: {name: gobgp, key: password}\n";
+    let dials = scene::peer("dials", 52, IPv4) + "  passive: true\n";
+    scene::configuration("") + &waits + &dials
+}
 
 /// Starts gobgpd on a host, with node1 as its one neighbour.
 fn start(lab: &Lab, name: &str, number: u8, neighbor: &str) -> Result<()> {
@@ -97,12 +79,13 @@ fn both_ways(lab: &Lab, gobgp: &Container, number: u8) -> Result<()> {
 #[test]
 fn gobgp_waits_for_us_or_dials_us() {
     let segment = Segment::named("gobgp")
-        .manifest("bgp.yaml", MANIFEST)
+        .manifest("bgp.yaml", &manifest())
         .routelet(1)
         .host("waits", 51)
         .host("dials", 52);
     segment.story(|lab| {
         let node1 = lab.node("node1")?;
+        scene::secret(lab, "gobgp", "swordfish")?;
         start(
             lab,
             "waits",

@@ -10,4 +10,5 @@ mod malformed_messages;
 mod many_routes;
 mod restart_keeps_routes;
 mod routes_leave_with_their_node;
+mod sessions_take_other_ways;
 mod topologies_converge;
