@@ -91,6 +91,9 @@ impl Lab {
     }
 
     /// Brings `topology` up. Whatever an earlier run under the same name left is removed first.
+    ///
+    /// # Errors
+    /// If another process is running a lab of that name, or a step fails.
     pub fn up(topology: Topology, options: Options) -> Result<Self> {
         ensure!(
             nix::unistd::geteuid().is_root(),
@@ -105,6 +108,9 @@ impl Lab {
         } else {
             format!("{prefix}{}", topology.name)
         };
+        if options.verbose && State::open(&id).is_ok_and(|earlier| earlier.kept()) {
+            eprintln!("  {}: taking down the one that was left up", topology.name);
+        }
         let state = State::claim(&id, &topology, &prefix)?;
         let mut lab = Self {
             folder: state::folder(&id),

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tests::converge::{Cluster, Proof};
-use tests::lab::State;
+use tests::lab::{State, sweep};
 use tests::wait::now;
 use tests::{Lab, Options, Topology, container};
 
 const CONVERGENCE: Duration = Duration::from_secs(60);
 
-const USAGE: &str =
-    "usage: lab run FILE [--keep] | lab up FILE | lab exec FILE NODE COMMAND… | lab down FILE";
+const USAGE: &str = "usage: lab run FILE [--keep] | lab up FILE | lab exec FILE NODE COMMAND… | lab down FILE | lab sweep";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +23,7 @@ fn main() -> ExitCode {
         ["run", file, "--keep"] => run(Path::new(file), true),
         ["up", file] => up(Path::new(file)),
         ["down", file] => down(Path::new(file)),
+        ["sweep"] => sweep(),
         ["exec", file, node, command @ ..] if !command.is_empty() => {
             exec(Path::new(file), node, command)
         }

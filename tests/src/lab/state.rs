@@ -1,10 +1,11 @@
 //! What a lab holds of the machine, on disk, so that another process can use it, and a later one can clean up after a crash.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::clab::{Network, Topology};
@@ -35,9 +36,18 @@ pub struct State {
 
 impl State {
     /// Takes the name `id`, after removing what an earlier run left under it.
+    ///
+    /// # Errors
+    /// If another process is running a lab of that name at this moment.
     pub(super) fn claim(id: &str, topology: &Topology, prefix: &str) -> Result<Self> {
+        std::fs::create_dir_all(ROOT)?;
+        let claims = File::create(Path::new(ROOT).join("claims"))?;
+        claims.lock().context("lock")?;
         sweep()?;
         if let Ok(earlier) = Self::open(id) {
+            if let Some(owner) = earlier.owner {
+                bail!("the lab {id} is in use by process {}", owner.pid);
+            }
             earlier.clean_network();
         }
         let networks = topology
@@ -86,6 +96,12 @@ impl State {
     pub(super) fn started(&mut self, node: &str, init: Process) -> Result<()> {
         self.containers.insert(node.to_owned(), init);
         self.write()
+    }
+
+    /// Was it left up on purpose?
+    #[must_use]
+    pub fn kept(&self) -> bool {
+        self.owner.is_none()
     }
 
     pub(super) fn keep(&mut self) -> Result<()> {
