@@ -18,7 +18,7 @@ use crate::{
     config::{NextHopMode, Origination, Policy, Source, Verdict},
     prefix::{Families, Family, Prefix},
     status::PeerKind,
-    wire::{Attributes, Community, Context, NextHop},
+    wire::{Attributes, Community, Context, ExtendedCommunity, NextHop},
 };
 
 /// All that decides what a peer is told, and in which octets. Peers with equal treatment are told the same, once.
@@ -288,7 +288,19 @@ impl Treatment {
     }
 
     fn outward(&self, out: &mut Attributes) {
-        out.as_path = out.as_path.prepend(self.local_asn, 1);
+        // RFC 5065 §5.3: what a confederation wrote there is its own affair.
+        out.as_path = out
+            .as_path
+            .without_confederation()
+            .prepend(self.local_asn, 1);
+        if out.extended_communities.iter().any(stays_in_its_as) {
+            // RFC 4360 §6.
+            let list = std::mem::take(&mut out.extended_communities).into_vec();
+            out.extended_communities = list
+                .into_iter()
+                .filter(|community| !stays_in_its_as(community))
+                .collect();
+        }
         out.local_pref = None;
         out.originator_id = None;
         out.cluster_list = Box::default();
@@ -318,6 +330,10 @@ impl Treatment {
             }
         }
     }
+}
+
+fn stays_in_its_as(community: &ExtendedCommunity) -> bool {
+    !community.is_transitive()
 }
 
 /// Over an IPv6 session with RFC 8950 the peer may well have no IPv4 on the link: there our IPv6 address serves both.

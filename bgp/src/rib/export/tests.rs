@@ -80,6 +80,36 @@ fn an_external_peer_gets_our_as_in_front_and_our_next_hop() {
 }
 
 #[test]
+fn what_is_not_transitive_stays_in_our_as() {
+    let [target, bandwidth] = [
+        ExtendedCommunity([0, 2, 0, 1, 0, 0, 0, 7]),
+        ExtendedCommunity::of_link_bandwidth(64512, 1e9),
+    ];
+    let marked = Attributes {
+        extended_communities: Box::new([bandwidth, target]),
+        ..route()
+    };
+    let told = |kind| {
+        let out = plain(kind).export(v4(), learned(External), &marked);
+        out.expect("told").extended_communities
+    };
+    assert_eq!(*told(External), [target]);
+    assert_eq!(*told(Internal), [bandwidth, target]);
+}
+
+#[test]
+fn segments_of_a_confederation_do_not_leave_our_as() {
+    let inside = Attributes {
+        as_path: "(65100 65101) 65001".parse().expect("a path"),
+        ..route()
+    };
+    let out = plain(External)
+        .export(v4(), learned(Internal), &inside)
+        .expect("told");
+    assert_eq!(out.as_path, AsPath::sequence(&[64512, 65001]));
+}
+
+#[test]
 fn an_internal_peer_gets_an_external_route_as_it_is() {
     let out = plain(Internal)
         .export(v4(), learned(External), &route())

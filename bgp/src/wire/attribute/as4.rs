@@ -28,7 +28,7 @@ pub(super) const AS4_PATH: Row = Row {
     read: |value, draft| {
         let path = checked(value, Width::Four, |_| true)?;
         // Confederation segments do not belong here: they alone are discarded.
-        draft.as4.path = Some(without_confederation(&path)).filter(|path| !path.is_empty());
+        draft.as4.path = Some(path.without_confederation()).filter(|path| !path.is_empty());
         Ok(())
     },
     write: |attributes, _, out| {
@@ -38,7 +38,7 @@ pub(super) const AS4_PATH: Row = Row {
             .any(|asn| u16::try_from(asn).is_err());
         if needed {
             put_segments(
-                &without_confederation(&attributes.as_path),
+                &attributes.as_path.without_confederation(),
                 Width::Four,
                 out,
             );
@@ -69,21 +69,6 @@ pub(super) const AS4_AGGREGATOR: Row = Row {
         _ => false,
     },
 };
-
-fn without_confederation(path: &AsPath) -> AsPath {
-    if !path
-        .segments()
-        .any(|segment| segment.kind.is_confederation())
-    {
-        return path.clone();
-    }
-    let segments: Vec<_> = path
-        .segments()
-        .filter(|segment| !segment.kind.is_confederation())
-        .map(|segment| (segment.kind, segment.asns().collect::<Vec<_>>()))
-        .collect();
-    AsPath::from_segments(segments.iter().map(|(kind, asns)| (*kind, &**asns)))
-}
 
 /// Puts the four-octet values in place of what a two-octet speaker could say (RFC 6793 §4.2.3).
 pub(super) fn merge(draft: &mut Draft<'_>) {

@@ -162,6 +162,23 @@ impl AsPath {
             .and_then(|segment| segment.asns().next_back())
     }
 
+    /// The same without the segments of a confederation (RFC 5065 §3).
+    #[must_use]
+    pub fn without_confederation(&self) -> Self {
+        if !self
+            .segments()
+            .any(|segment| segment.kind.is_confederation())
+        {
+            return self.clone();
+        }
+        let segments: Vec<_> = self
+            .segments()
+            .filter(|segment| !segment.kind.is_confederation())
+            .map(|segment| (segment.kind, segment.asns().collect::<Vec<_>>()))
+            .collect();
+        Self::from_segments(segments.iter().map(|(kind, asns)| (*kind, &**asns)))
+    }
+
     /// The same with `asn` in front, `times` times (RFC 4271 §5.1.2 b).
     #[must_use]
     pub fn prepend(&self, asn: u32, times: usize) -> Self {
