@@ -246,6 +246,7 @@ impl Rib {
                 attributes: &self.attributes,
                 peers: &mut self.peers,
                 settings: &self.settings,
+                events: &mut self.events,
                 complete: self.complete,
             };
             for (peer, _) in due.iter().filter(|(_, family)| *family == side.family) {

@@ -9,7 +9,10 @@ use super::{
     export::Treatment, peer::Peer, route::Source, stream::View, table::Number, task::PeerId,
     told::Told,
 };
-use crate::wire::{Attributes, Nlri, update};
+use crate::{
+    speaker::Event,
+    wire::{Attributes, Nlri, update},
+};
 
 /// Octets for all members but one.
 struct Segment {
@@ -29,6 +32,8 @@ pub(super) struct Round<'a> {
     /// Withdrawn for one member only: the route told now is its own.
     owed: Vec<(PeerId, Nlri)>,
     released: Vec<Number>,
+    /// What no message can say, in words, and who need not hear it.
+    unsendable: Vec<(Option<PeerId>, String)>,
 }
 
 impl<'a> Round<'a> {
@@ -41,6 +46,7 @@ impl<'a> Round<'a> {
             gone: Vec::new(),
             owed: Vec::new(),
             released: Vec::new(),
+            unsendable: Vec::new(),
         }
     }
 
@@ -147,7 +153,13 @@ impl<'a> Round<'a> {
         match written {
             Ok(messages) => self.segment(messages, except),
             // No message can hold it, so what they were told before no longer holds (RFC 4271 §9.2).
-            Err(_) => {
+            Err(error) => {
+                let others = match nlri.len().saturating_sub(1) {
+                    0 => String::new(),
+                    more => format!(" and {more} more prefixes"),
+                };
+                let text = format!("not told of {}{others}: {error}", first.prefix);
+                self.unsendable.push((except, text));
                 for (number, nlri) in &*nlri {
                     told.tell(*number, Source::NONE);
                     self.gone.push((None, *nlri));
@@ -197,6 +209,20 @@ impl<'a> Round<'a> {
         }
         for number in self.released {
             view.table.release(number);
+        }
+        for (except, text) in self.unsendable {
+            let mut others = self.members.iter().filter(|peer| Some(**peer) != except);
+            let first = others.next().and_then(|peer| view.peers.get(peer));
+            let likewise = match others.count() {
+                0 => String::new(),
+                more => format!("; {more} more peers likewise"),
+            };
+            if let Some(first) = first {
+                view.events.push(Event::Problem {
+                    peer: Some(first.name.to_string()),
+                    text: format!("{text}{likewise}"),
+                });
+            }
         }
     }
 

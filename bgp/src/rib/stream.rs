@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     prefix::{Family, Prefix},
+    speaker::Event,
     status::PeerKind,
     wire::Attributes,
 };
@@ -30,6 +31,7 @@ pub(super) struct View<'a> {
     pub(super) attributes: &'a AttributeTable,
     pub(super) peers: &'a mut Peers,
     pub(super) settings: &'a Settings,
+    pub(super) events: &'a mut Vec<Event>,
     pub(super) complete: bool,
 }
 

@@ -629,14 +629,21 @@ fn a_reflector_tells_clients_of_each_other_and_others_of_clients() {
 }
 
 #[test]
-fn attributes_too_long_for_any_message_are_withdrawn() {
+fn attributes_too_long_for_any_message_are_withdrawn_and_that_is_said() {
     let mut world = world(2);
     world.announce(1, &[A, B]);
     world.settle();
     let mut long = attributes(1, External, 1);
     long.communities = (0..1_200).map(bgp::wire::Community).collect();
+    world.rib.take_events();
     world.announce_with(1, long, vec![prefix(A).into()]);
     assert_eq!(world.prefixes_of(2), [B]);
+    let said = world.rib.take_events();
+    assert!(
+        matches!(said.as_slice(), [Event::Problem { peer: Some(peer), text }]
+            if peer == "peer2" && text.contains(A) && text.contains("too many for one message")),
+        "{said:?}"
+    );
     world.announce(1, &[A]);
     assert_eq!(world.prefixes_of(2), [A, B]);
 }
