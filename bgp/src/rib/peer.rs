@@ -71,6 +71,8 @@ pub(super) struct Inbound {
     pub(super) stale: usize,
     /// Its End-of-RIB was seen in this session.
     pub(super) end_of_rib: bool,
+    /// When the session ended that the oldest of what is stale came by.
+    pub(super) stale_since: Option<Instant>,
     /// When what is still stale goes.
     pub(super) stale_until: Option<Instant>,
     /// When what was not repeated since its Begin-of-RR goes, even without an End (RFC 7313 §4).

@@ -76,7 +76,7 @@ impl Rib {
         } else if known {
             self.remove_where(id, Families::all() - preserved, |_| true);
             if replaces {
-                self.mark_stale(id, preserved, false);
+                self.mark_stale(now, id, preserved, false);
             }
             self.import_again(id);
         }
@@ -195,7 +195,7 @@ impl Rib {
                     peer.inbound_mut(family).stale_until = Some(now + restart_time);
                 }
                 self.remove_where(id, Families::all() - families, |_| true);
-                self.mark_stale(id, families, yields);
+                self.mark_stale(now, id, families, yields);
             }
         }
     }
@@ -209,14 +209,31 @@ impl Rib {
         }
     }
 
-    /// Routes from before a restart stay, but those that were stale already do not: a second restart within the first
-    /// (RFC 4724 §4.2).
-    fn mark_stale(&mut self, id: PeerId, families: Families, yields: bool) {
-        self.remove_where(id, families, |route| route.flags.contains(Flags::STALE));
+    /// Routes from before a restart stay. A route that is stale already when the peer restarts again would have to go by
+    /// RFC 4724 §4.2, so that it does not stay for ever; but a speaker that is killed once more before it could repeat its
+    /// routes still forwards them. So it goes once the restart time has passed since the first of these restarts.
+    fn mark_stale(&mut self, now: Instant, id: PeerId, families: Families, yields: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let mut overdue = Families::empty();
+        for family in families.each() {
+            let restart_time = peer.restart_time;
+            let inbound = peer.inbound_mut(family);
+            let since = inbound.stale_since.filter(|_| inbound.stale > 0);
+            match since {
+                Some(since) if now < since + restart_time => {}
+                _ => {
+                    overdue |= family.into();
+                    inbound.stale_since = Some(now);
+                }
+            }
+        }
+        self.remove_where(id, overdue, |route| route.flags.contains(Flags::STALE));
         self.flag(id, families, |flags| {
             flags.remove(Flags::UNREFRESHED);
             flags.insert(Flags::STALE);
-            flags.set(Flags::YIELDS, yields);
+            flags.set(Flags::YIELDS, yields || flags.contains(Flags::YIELDS));
         });
         if let Some(peer) = self.peers.get_mut(&id) {
             for family in families.each() {

@@ -61,6 +61,18 @@ fn stale(world: &World) -> usize {
         .sum()
 }
 
+/// Whose route to A is the best.
+fn best_of(world: &mut World) -> String {
+    world.settle();
+    let explained = world
+        .rib
+        .explain(prefix(A), world.now, std::time::SystemTime::UNIX_EPOCH)
+        .expect("known");
+    let first = explained.candidates.first().expect("a route");
+    assert_eq!(first.fate, Fate::Best);
+    first.from.clone().expect("a peer")
+}
+
 #[test]
 fn routes_of_a_peer_that_is_gone_leave_at_once() {
     let mut world = world();
@@ -151,18 +163,61 @@ fn another_speaker_at_the_same_address_inherits_nothing() {
 }
 
 #[test]
-fn a_second_restart_drops_what_the_first_left_and_keeps_what_is_fresh() {
+fn a_second_restart_within_the_restart_time_of_the_first_loses_nothing() {
     let mut world = world();
     world.down(1, restarting());
     world.up_with(1, preserving);
     world.announce(1, &[A]);
+    world.wait(RESTART - Duration::from_secs(1));
+    world.down(1, restarting());
+    assert_eq!(world.prefixes_of(2), [A, B, V6]);
+    assert_eq!(stale(&world), 3);
+    world.wait(RESTART);
+    assert!(world.prefixes_of(2).is_empty(), "it did not come back");
+}
+
+#[test]
+fn a_restart_later_than_that_drops_what_the_first_left_and_keeps_what_is_fresh() {
+    let mut world = world();
+    world.down(1, restarting());
+    world.up_with(1, preserving);
+    world.announce(1, &[A]);
+    world.wait(RESTART);
     world.down(1, restarting());
     assert_eq!(
         world.prefixes_of(2),
         [A],
-        "B and the IPv6 prefix were stale already"
+        "B and the IPv6 prefix were stale for too long"
     );
     assert_eq!(stale(&world), 1);
+}
+
+#[test]
+fn restarts_one_after_the_other_keep_nothing_for_ever() {
+    let mut world = world();
+    for _ in 0..5 {
+        world.down(1, restarting());
+        world.wait(RESTART / 3);
+        world.up_with(1, preserving);
+    }
+    assert!(world.prefixes_of(2).is_empty());
+}
+
+#[test]
+fn what_yields_still_yields_after_a_second_restart() {
+    let mut world = world();
+    world.add(3, External, |_| {});
+    world.up(3);
+    world.announce(3, &[A]);
+    let yields = Ending::Restarting {
+        families: Families::all(),
+        restart_time: RESTART,
+        yields: true,
+    };
+    world.down(1, yields);
+    world.up_with(1, preserving);
+    world.down(1, restarting());
+    assert_eq!(best_of(&mut world), "peer3");
 }
 
 #[test]
@@ -203,14 +258,7 @@ fn a_stale_route_stays_the_best_unless_it_yields() {
                 yields,
             },
         );
-        world.settle();
-        let explained = world
-            .rib
-            .explain(prefix(A), world.now, std::time::SystemTime::UNIX_EPOCH)
-            .expect("known");
-        let first = explained.candidates.first().expect("a route");
-        assert_eq!(first.fate, Fate::Best);
-        assert_eq!(first.from.as_deref(), Some(best));
+        assert_eq!(best_of(&mut world), best);
     }
 }
 
