@@ -23,6 +23,7 @@ mod status;
 /// its routes.
 #[derive(Debug)]
 pub struct Speaker {
+    /// Unbounded: who asks waits for the answer, and what [`Speaker::lost`] says follows from the kernel's links.
     commands: mpsc::UnboundedSender<Command>,
     rib: RibHandle,
     installs: Option<mpsc::Receiver<Vec<Install>>>,

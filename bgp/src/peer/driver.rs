@@ -2,84 +2,52 @@
 //!
 //! ```text
 //! sockets → Link → messages → Fsm → actions ─┬─ Rib (bounded: while it is full, nothing is read)
-//!    ↑                                       └─ status, events
+//!    ↑            Routes holds both ends        └─ status, events
 //!    └── Link ← Rib (bounded in octets: see Outbound)
 //! ```
 
 use std::{
-    collections::VecDeque,
     future::{Future, poll_fn},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use tokio::{
     net::TcpStream,
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, watch},
     task::JoinSet,
     time::Sleep,
 };
-use tokio_util::sync::PollSender;
 
 use self::{
+    command::held_down,
     link::{Link, Progress, farewell},
     report::Reporter,
+    routes::Routes,
 };
 use super::{
-    deadlines::Jitter,
+    deadlines::{Jitter, Timer},
     fsm::{Action, ConnectionId, Event, Fsm},
     negotiate::Negotiated,
     sockets,
 };
 use crate::{
-    config::{Password, PeerConfig},
-    rib::task::{Ending, Order, Outbound, PeerId, PeerMessage, Room, Session, ToRib},
+    config::PeerConfig,
+    rib::task::{Ending, Order, PeerId, PeerMessage, Session, ToRib},
     speaker,
-    wire::{Cease, Notification},
+    wire::Notification,
 };
+pub(crate) use command::{Anew, Command};
 pub(crate) use report::PeerReport;
 
+mod command;
 mod link;
 mod report;
-
-/// What a peer's task is told.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// The peer dialled, and is here.
-    Accepted(TcpStream, SocketAddr),
-    /// Another configuration.
-    Reconfigure {
-        /// All of it.
-        config: Arc<PeerConfig>,
-        /// Our BGP Identifier.
-        router_id: Ipv4Addr,
-        /// What has to begin anew over it.
-        anew: Anew,
-    },
-    /// This interface is gone or lost its carrier, and these were our addresses on it.
-    Lost(Arc<str>, Arc<[IpAddr]>),
-    /// How it is.
-    Report(oneshot::Sender<PeerReport>),
-    /// The end, for good: this is said first.
-    Stop(Notification, String),
-    /// The end, for a restart of ours: without a word where graceful restart was agreed.
-    Leave,
-}
-
-/// What has to begin anew over another configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Anew {
-    /// Nothing.
-    Nothing,
-    /// The attempts to get a session; one that is up stays.
-    Attempts,
-    /// The session, for this reason.
-    Session(String),
-}
+mod routes;
 
 /// What a peer's task starts with.
 #[derive(Debug)]
@@ -128,16 +96,15 @@ type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 /// What is tried at most before other tasks get their turn.
 const TURNS: usize = 16;
 
-/// Batches of UPDATEs that wait for the Rib at most, before no more is read.
-const BACKLOG: usize = 2;
-
 /// The longest wait for the peer to take what we say at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Connections at most that hear our last words at once: who dials faster than that is not worth them.
+const FAREWELLS: usize = 64;
 
 struct Running {
     fsm: Fsm,
     reporter: Reporter,
-    id: PeerId,
     commands: mpsc::UnboundedReceiver<Command>,
     complete: watch::Receiver<bool>,
     completed: bool,
@@ -148,21 +115,11 @@ struct Running {
     dial: Option<Dial>,
     links: Vec<Link>,
     connections: u32,
-    session: Option<Up>,
-    rib: PollSender<ToRib>,
-    backlog: VecDeque<PeerMessage>,
+    routes: Routes,
     farewells: JoinSet<()>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     ended: bool,
-}
-
-/// The established session, on this side of the Rib.
-struct Up {
-    connection: ConnectionId,
-    messages: mpsc::UnboundedReceiver<bytes::Bytes>,
-    orders: mpsc::UnboundedReceiver<Order>,
-    room: Arc<Room>,
 }
 
 #[expect(
@@ -198,7 +155,6 @@ impl Running {
                 Jitter::new(seed, clock::epoch()),
             ),
             reporter,
-            id: driver.id,
             commands: driver.commands,
             complete: driver.complete,
             completed: false,
@@ -208,9 +164,7 @@ impl Running {
             dial: None,
             links: Vec::new(),
             connections: 0,
-            session: None,
-            rib: PollSender::new(driver.rib),
-            backlog: VecDeque::new(),
+            routes: Routes::new(driver.id, driver.rib),
             farewells: JoinSet::new(),
             timer: clock::sleep(),
             armed: None,
@@ -238,7 +192,7 @@ impl Running {
             moved |= self.poll_complete();
             moved |= self.poll_dial(context);
             moved |= self.poll_orders(context);
-            moved |= self.poll_rib(context);
+            moved |= self.routes.poll(context);
             moved |= self.poll_links(context);
             moved |= self.poll_timer(context);
             while let Poll::Ready(Some(_)) = self.farewells.poll_join_next(context) {}
@@ -258,90 +212,6 @@ impl Running {
             Poll::Ready(None) => self.obey(Command::Leave),
         }
         true
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Accepted(stream, remote) => self.accepted(stream, remote),
-            Command::Reconfigure {
-                config,
-                router_id,
-                anew,
-            } => self.reconfigure(config, router_id, anew),
-            Command::Lost(interface, addresses) => self.lost(&interface, &addresses),
-            Command::Report(reply) => {
-                let local = self.session.as_ref().and_then(|up| {
-                    let link = self.links.iter().find(|link| link.id == up.connection)?;
-                    Some((link.local, link.remote))
-                });
-                drop(reply.send(self.reporter.report(&self.fsm, local)));
-            }
-            Command::Stop(notification, reason) => {
-                self.feed(Event::Stop {
-                    notification,
-                    reason,
-                });
-                self.ended = true;
-            }
-            Command::Leave => {
-                self.feed(Event::Reconnect {
-                    notification: Notification::cease(Cease::OtherConfigurationChange),
-                    reason: "we restart".into(),
-                });
-                // The Rib hears nothing of it: what it had installed stays in the kernel for whoever follows us.
-                self.backlog.clear();
-                self.ended = true;
-            }
-        }
-    }
-
-    fn reconfigure(&mut self, config: Arc<PeerConfig>, router_id: Ipv4Addr, anew: Anew) {
-        let was_down = held_down(self.fsm.config()).is_some();
-        let held = held_down(&config);
-        self.reporter.reconfigured(&config);
-        self.fsm.reconfigure(config, router_id);
-        match (held, anew) {
-            (Some(reason), _) => {
-                let notification = match &self.fsm.config().shutdown {
-                    Some(message) => Notification::administrative_shutdown(message),
-                    None => Notification::cease(Cease::OtherConfigurationChange),
-                };
-                self.feed(Event::Stop {
-                    notification,
-                    reason: reason.clone(),
-                });
-                self.reporter.held_down(reason);
-            }
-            (None, _) if was_down => {
-                self.reporter.released();
-                self.feed(Event::Start);
-            }
-            (None, Anew::Session(reason)) => self.feed(Event::Reconnect {
-                notification: Notification::cease(Cease::OtherConfigurationChange),
-                reason,
-            }),
-            (None, Anew::Attempts) => self.feed(Event::Reconsider),
-            (None, Anew::Nothing) => {}
-        }
-    }
-
-    fn lost(&mut self, interface: &str, addresses: &[IpAddr]) {
-        let bound = self.fsm.config().interface.as_deref() == Some(interface);
-        let ours = |link: &Link| addresses.contains(&link.local.ip());
-        if bound || self.links.iter().any(ours) {
-            let reason = format!("interface {interface} is gone or has no carrier");
-            self.feed(Event::PathDead(reason));
-        }
-    }
-
-    fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
-        if let Err(error) = sockets::adopt(&stream, self.fsm.config(), remote.ip()) {
-            self.reporter.refused(&error);
-            return;
-        }
-        if let Some(id) = self.adopt(stream) {
-            self.feed(Event::Accepted(id));
-        }
     }
 
     /// Takes a connection among ours; `None` where it is already gone again.
@@ -385,44 +255,19 @@ impl Running {
     }
 
     fn poll_orders(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(up) = &mut self.session else {
-            return false;
-        };
-        let Poll::Ready(Some(order)) = up.orders.poll_recv(context) else {
-            return false;
-        };
-        match order {
-            Order::Close {
+        match self.routes.poll_order(context) {
+            Some(Order::Close {
                 notification,
                 reason,
                 stay_away,
-            } => self.feed(Event::Close {
+            }) => self.feed(Event::Close {
                 notification,
                 reason,
                 stay_away,
             }),
+            None => return false,
         }
         true
-    }
-
-    /// Hands over what waits for the Rib, as far as it has room.
-    fn poll_rib(&mut self, context: &mut Context<'_>) -> bool {
-        let mut moved = false;
-        while !self.backlog.is_empty() {
-            match self.rib.poll_reserve(context) {
-                Poll::Pending => return moved,
-                Poll::Ready(Ok(())) => {
-                    if let Some(message) = self.backlog.pop_front() {
-                        let sent = self.rib.send_item(ToRib::Peer(self.id, message));
-                        debug_assert!(sent.is_ok(), "room was reserved");
-                        moved = true;
-                    }
-                }
-                // The Rib has ended: so does the speaker.
-                Poll::Ready(Err(_)) => self.backlog.clear(),
-            }
-        }
-        moved
     }
 
     fn poll_links(&mut self, context: &mut Context<'_>) -> bool {
@@ -438,7 +283,7 @@ impl Running {
 
     /// Reads a chunk and hands over all messages in it; not while earlier ones still wait for the Rib.
     fn poll_read(&mut self, id: ConnectionId, context: &mut Context<'_>) -> bool {
-        if self.backlog.len() >= BACKLOG {
+        if self.routes.is_behind() {
             return false;
         }
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
@@ -463,28 +308,15 @@ impl Running {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return false;
         };
-        let up = self.session.as_mut().filter(|up| up.connection == id);
-        if let Some(up) = up {
-            link.take(&mut up.messages, context);
+        if let Some(messages) = self.routes.messages(id) {
+            link.take(messages, context);
         }
         let Poll::Ready(written) = link.poll_write(context) else {
             return false;
         };
-        self.wrote(id, written);
-        true
-    }
-
-    /// Octets went out: the timers learn of it, and the Rib if it waits for room.
-    fn wrote(&mut self, id: ConnectionId, written: link::Written) {
         self.feed(Event::Sent(id));
-        let Some(up) = self.session.as_ref().filter(|up| up.connection == id) else {
-            return;
-        };
-        let before = up.room.queued.fetch_sub(written.of_rib, Ordering::AcqRel);
-        let left = before.saturating_sub(written.of_rib);
-        if left <= Room::LIMIT / 2 && up.room.awaited.swap(false, Ordering::AcqRel) {
-            self.backlog.push_back(PeerMessage::Writable);
-        }
+        self.routes.wrote(id, written);
+        true
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) -> bool {
@@ -502,9 +334,15 @@ impl Running {
         }
         self.armed = None;
         let now = clock::now();
-        for id in self.fsm.expiring(now) {
+        for id in self.fsm.expiring(Timer::Hold, now) {
             if self.has_unread(id) {
                 self.feed(Event::Unread(id));
+            }
+        }
+        for id in self.fsm.expiring(Timer::SendHold, now) {
+            let unsent = |link: &Link| link.id == id && link.has_unsent();
+            if !self.links.iter().any(unsent) {
+                self.feed(Event::NothingWaits(id));
             }
         }
         let actions = self.fsm.handle_timeout(now);
@@ -515,8 +353,8 @@ impl Running {
 
     /// Whether the peer said something we have not looked at: then it is we who are late.
     fn has_unread(&self, id: ConnectionId) -> bool {
-        let of_session = self.session.as_ref().is_some_and(|up| up.connection == id);
-        (of_session && !self.backlog.is_empty())
+        let of_session = self.routes.connection() == Some(id);
+        (of_session && !self.routes.is_level())
             || self
                 .links
                 .iter()
@@ -547,15 +385,15 @@ impl Running {
                 Action::Close(id, notification) => self.close(id, notification),
                 Action::Up(id, agreed) => self.up(id, &agreed),
                 Action::Down(ending) => {
-                    self.session = None;
+                    self.routes.end();
                     self.kept = match ending {
                         Ending::Gone => Duration::ZERO,
                         Ending::Restarting { restart_time, .. } => restart_time,
                     };
-                    self.backlog.push_back(PeerMessage::Down(ending));
+                    self.routes.say(PeerMessage::Down(ending));
                 }
-                Action::Deliver(updates) => self.backlog.push_back(PeerMessage::Updates(updates)),
-                Action::Refresh(refresh) => self.backlog.push_back(PeerMessage::Refresh(refresh)),
+                Action::Deliver(updates) => self.routes.say(PeerMessage::Updates(updates)),
+                Action::Refresh(refresh) => self.routes.say(PeerMessage::Refresh(refresh)),
                 Action::State(state, reason) => {
                     self.reporter.state(state, reason, self.fsm.session());
                 }
@@ -574,7 +412,9 @@ impl Running {
             return;
         };
         let link = self.links.swap_remove(index);
-        if let Some(notification) = notification {
+        if let Some(notification) = notification
+            && self.farewells.len() < FAREWELLS
+        {
             self.reporter.said(&notification);
             self.farewells.spawn(farewell(link, notification, FAREWELL));
         }
@@ -585,9 +425,6 @@ impl Running {
         let Some(link) = self.links.iter().find(|link| link.id == id) else {
             return;
         };
-        let (messages, of_rib) = mpsc::unbounded_channel();
-        let (orders, of_orders) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::default());
         let config = Arc::clone(self.fsm.config());
         let session = Session {
             context: agreed.context,
@@ -601,30 +438,19 @@ impl Running {
             refresh: agreed.refresh,
             expects_end_of_rib: agreed.expects_end_of_rib(),
             preserved: agreed.preserved(),
-            outbound: Outbound {
-                messages,
-                room: Arc::clone(&room),
-                orders,
-            },
+            outbound: self.routes.begin(id),
             config,
         };
-        self.session = Some(Up {
-            connection: id,
-            messages: of_rib,
-            orders: of_orders,
-            room,
-        });
-        self.backlog
-            .push_back(PeerMessage::Established(Box::new(session)));
+        self.routes.say(PeerMessage::Established(Box::new(session)));
     }
 
-    /// A peer that came from a range is forgotten once it is gone. Says whether the time to leave has changed.
+    /// A peer that came from a range is forgotten once it is gone, and need not stay away any longer. Says whether the time to leave has changed.
     fn consider_leaving(&mut self) -> bool {
         if self.stay == Stay::Configured {
             return false;
         }
         let before = self.leave_at;
-        let vacant = self.links.is_empty() && self.backlog.is_empty();
+        let vacant = self.links.is_empty() && self.routes.is_level() && !self.fsm.is_held();
         self.leave_at = match self.leave_at {
             _ if !vacant => None,
             None => Some(clock::now() + self.kept),
@@ -635,10 +461,12 @@ impl Running {
 
     /// The last words to the Rib and to the peer.
     async fn wind_up(mut self) {
+        // Who dials now is told by the one who hands connections out, not by silence.
+        self.commands.close();
         self.links.clear();
         poll_fn(|context| {
-            while !self.backlog.is_empty() {
-                if !self.poll_rib(context) {
+            while !self.routes.is_level() {
+                if !self.routes.poll(context) {
                     return Poll::Pending;
                 }
             }
@@ -646,18 +474,6 @@ impl Running {
         })
         .await;
         while self.farewells.join_next().await.is_some() {}
-    }
-}
-
-/// Why the configuration keeps a peer down, if it does.
-fn held_down(config: &PeerConfig) -> Option<String> {
-    match (&config.shutdown, &config.password) {
-        (Some(message), _) if message.is_empty() => Some("administratively down".into()),
-        (Some(message), _) => Some(format!("administratively down: {message}")),
-        (None, Password::Missing(why)) => {
-            Some(format!("held down, its password is missing: {why}"))
-        }
-        (None, Password::None | Password::Key(_)) => None,
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Event {
     Closed(ConnectionId, Loss, String),
     /// Octets of ours went out.
     Sent(ConnectionId),
+    /// All that we had to say went out: it is not the peer that takes nothing.
+    NothingWaits(ConnectionId),
     /// The peer said something that we have not read yet.
     Unread(ConnectionId),
     /// Who dials, and where to, is configured otherwise: attempts begin anew, a session that is up stays.
@@ -243,6 +245,12 @@ impl Fsm {
         })
     }
 
+    /// Whether it refuses the peer for a while, after an error or because it told too much.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.effort == Effort::Held
+    }
+
     /// What was agreed on the session, while it is Established.
     #[must_use]
     pub fn session(&self) -> Option<(ConnectionId, &Arc<Negotiated>)> {
@@ -250,11 +258,11 @@ impl Fsm {
         Some((up.id, up.agreed.as_ref()?))
     }
 
-    /// Connections whose hold timer has passed, before [`Fsm::handle_timeout`] ends them: if something unread waits there,
-    /// [`Event::Unread`] saves them.
+    /// Connections whose `timer` has passed, before [`Fsm::handle_timeout`] ends them. Of the hold timer, [`Event::Unread`]
+    /// saves them; of the send hold timer, [`Event::NothingWaits`].
     #[must_use]
-    pub fn expiring(&self, now: Instant) -> Vec<ConnectionId> {
-        let passed = |one: &&Connection| one.deadlines.get(Timer::Hold).is_some_and(|at| at <= now);
+    pub fn expiring(&self, timer: Timer, now: Instant) -> Vec<ConnectionId> {
+        let passed = |one: &&Connection| one.deadlines.get(timer).is_some_and(|at| at <= now);
         self.connections
             .iter()
             .filter(passed)
@@ -347,6 +355,9 @@ impl Fsm {
                 self.closed(now, id, loss, reason);
             }
             (OpenSent | OpenConfirm | Established, Sent(id)) => self.sent(now, id),
+            (OpenSent | OpenConfirm | Established, NothingWaits(id)) => {
+                self.restart_send_hold(now, id);
+            }
             (OpenSent | OpenConfirm | Established, Unread(id)) => self.heard(now, id),
 
             // Everything else that comes is out of place (RFC 4271 §8.2.2 "any other event", RFC 6608).
@@ -359,7 +370,8 @@ impl Fsm {
             // A connection that is no longer ours.
             (
                 Idle | Connect | Active,
-                Received(..) | Updates(..) | Malformed(..) | Closed(..) | Sent(_) | Unread(_),
+                Received(..) | Updates(..) | Malformed(..) | Closed(..) | Sent(_) | NothingWaits(_)
+                | Unread(_),
             ) => {}
         }
         self.done()
@@ -411,6 +423,7 @@ impl Fsm {
             | Event::Malformed(id, ..)
             | Event::Closed(id, ..)
             | Event::Sent(id)
+            | Event::NothingWaits(id)
             | Event::Unread(id) => self.connection(*id).map_or(Idle, |one| one.state),
             _ => self.state(),
         }

@@ -8,8 +8,7 @@ use std::{
 };
 
 use tokio::{
-    net::TcpStream,
-    sync::{broadcast, mpsc, oneshot},
+    sync::{Semaphore, broadcast, mpsc, oneshot},
     task::{Id, JoinError, JoinSet},
 };
 
@@ -19,19 +18,21 @@ use super::{
     status::Inquiry,
 };
 use crate::{
-    config::{Connect, Password, PeerConfig, RangeConfig, SpeakerConfig},
+    config::{Password, PeerConfig, SpeakerConfig},
     listener::{Keys, Listener, Notice},
     peer::{
         deadlines::doubled,
         driver::{self, Anew, Driver, Stay},
-        socket_options::interface_name,
-        sockets,
     },
     prefix::Prefix,
     rib::task::{Ending, PeerChange, PeerId, PeerMessage, RibHandle, Settings},
     status::SpeakerStatus,
     wire::{Cease, Notification},
 };
+
+mod accept;
+
+use accept::member;
 
 /// What the front door asks for.
 #[derive(Debug)]
@@ -63,11 +64,18 @@ pub(super) struct Core {
     notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
 }
 
+/// Connections that may wait for the task of their peer.
+const WAITING: usize = 256;
+
 /// A peer that runs.
 struct Peer {
     id: PeerId,
     config: Arc<PeerConfig>,
+    /// Unbounded, for nothing said here may get lost or wait; what peers can cause needs a place among [`Peer::waiting`], all
+    /// else follows from what an operator or the kernel's links do.
     commands: mpsc::UnboundedSender<driver::Command>,
+    /// Places for connections its task has not taken yet.
+    waiting: Arc<Semaphore>,
     /// The range it came from.
     range: Option<String>,
     panics: u32,
@@ -254,6 +262,7 @@ impl Core {
             id,
             config,
             commands,
+            waiting: Arc::new(Semaphore::new(WAITING)),
             range,
             panics: 0,
         };
@@ -366,91 +375,6 @@ impl Core {
         }
     }
 
-    /// Who dialled in is a peer, comes from a range, or is a stranger and is refused at once.
-    async fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
-        let Some(name) = self.who(&stream, remote) else {
-            return self.accepted_from_range(stream, remote).await;
-        };
-        let Some(peer) = self.peers.get(&name) else {
-            return;
-        };
-        let command = driver::Command::Accepted(stream, remote);
-        if let Err(mpsc::error::SendError(driver::Command::Accepted(stream, remote))) =
-            peer.commands.send(command)
-        {
-            // Its task has just ended, as those from ranges do: it begins anew.
-            if peer.range.is_some() {
-                self.forget(&name).await;
-                self.accepted_from_range(stream, remote).await;
-            }
-        }
-    }
-
-    fn who(&self, stream: &TcpStream, remote: SocketAddr) -> Option<Arc<str>> {
-        let names = self.by_address.get(&remote.ip())?;
-        let local = sockets::canonical(stream.local_addr().ok()?).ip();
-        let link_local =
-            matches!(remote.ip(), IpAddr::V6(address) if address.is_unicast_link_local());
-        let interface = || interface_name(sockets::scope(remote));
-        let fits = |peer: &Peer| {
-            (!link_local || peer.config.interface == interface())
-                && peer.config.source.is_none_or(|source| source == local)
-        };
-        let candidates = || {
-            names
-                .iter()
-                .filter_map(|name| Some((name, self.peers.get(name)?)))
-        };
-        candidates()
-            .find(|(_, peer)| fits(peer))
-            .or_else(|| candidates().find(|_| !link_local))
-            .map(|(name, _)| Arc::clone(name))
-    }
-
-    async fn accepted_from_range(&mut self, stream: TcpStream, remote: SocketAddr) {
-        let host = Prefix::host(remote.ip());
-        let ranges = self.config.ranges.iter();
-        let found = ranges
-            .filter(|(_, range)| range.range.contains(&host))
-            .max_by_key(|(_, range)| range.range.length());
-        let Some((range_name, range)) = found else {
-            return refuse(&stream, remote, "not a neighbor");
-        };
-        let of_range = |peer: &&Peer| peer.range.as_ref() == Some(range_name);
-        if self.peers.values().filter(of_range).count() >= range.limit {
-            let text = format!(
-                "{} was refused: {} peers are connected from the range {}, its limit",
-                remote.ip(),
-                range.limit,
-                range.range
-            );
-            let peer = Some(range_name.clone());
-            drop(self.events.send(Event::Problem { peer, text }));
-            return refuse(&stream, remote, "its range is full");
-        }
-        let mut config = member(range, remote.ip(), &range.peer);
-        config.port = remote.port();
-        if matches!(remote.ip(), IpAddr::V6(address) if address.is_unicast_link_local()) {
-            config.interface = interface_name(sockets::scope(remote));
-        }
-        let (range_name, name) = (range_name.clone(), format!("{range_name}/{}", remote.ip()));
-        let (name, driver) = self.add(&name.into(), Arc::new(config), Some(range_name));
-        self.index();
-        if let Some(peer) = self.peers.get(&name) {
-            let settings = Settings::from(&self.config);
-            if self
-                .rib
-                .configure(settings, vec![peer.set(&name)])
-                .await
-                .is_err()
-            {
-                return;
-            }
-            peer.tell(driver::Command::Accepted(stream, remote));
-        }
-        self.spawn(name, driver, Duration::ZERO);
-    }
-
     async fn forget(&mut self, name: &Arc<str>) {
         if let Some(peer) = self.peers.remove(name) {
             self.index();
@@ -538,24 +462,5 @@ fn renamed() -> Anew {
     Anew::Session("our router ID changed".into())
 }
 
-/// The configuration of a peer from a range; what came from its connection is kept from `before`.
-fn member(range: &RangeConfig, address: IpAddr, before: &PeerConfig) -> PeerConfig {
-    PeerConfig {
-        address,
-        port: before.port,
-        interface: range
-            .peer
-            .interface
-            .clone()
-            .or_else(|| before.interface.clone()),
-        connect: Connect::Passive,
-        ..range.peer.clone()
-    }
-}
-
-/// Strangers cost nothing, not even a socket that lingers.
-fn refuse(stream: &TcpStream, remote: SocketAddr, reason: &str) {
-    tracing::debug!(%remote, reason, "connection refused");
-    let linger = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    drop(linger);
-}
+#[cfg(test)]
+mod tests;

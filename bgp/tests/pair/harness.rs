@@ -10,7 +10,7 @@ use std::{
 use bgp::{
     config::*,
     peer::{
-        deadlines::Jitter,
+        deadlines::{Jitter, Timer},
         fsm::{Action, ConnectionId, Event, Fsm, Loss},
         negotiate::Negotiated,
     },
@@ -368,6 +368,10 @@ impl Pair {
             };
             self.now = next.max(self.now);
             for side in [A, B] {
+                // What one side sends goes out at once.
+                for id in self.sides[side].fsm.expiring(Timer::SendHold, self.now) {
+                    self.event(side, Event::NothingWaits(id));
+                }
                 let actions = self.sides[side].fsm.handle_timeout(self.now);
                 self.act(side, actions);
             }

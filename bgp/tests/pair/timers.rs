@@ -1,8 +1,10 @@
 //! Hold, keepalive, send hold: what keeps a session and what ends it by the clock alone.
 
 use bgp::{
+    config::Connect,
     peer::fsm::{Event, Fsm},
     rib::task::Ending,
+    status::SessionState,
     wire::{Notification, Update},
 };
 
@@ -43,9 +45,30 @@ fn hold_time_zero_means_no_keepalives_and_no_end() {
     let mut pair = Pair::established(|_, config| config.timers.hold = seconds(0));
     let before = pair.sides[A].keepalives;
     pair.cut = true;
-    pair.pass(seconds(400));
+    // Longer than the send hold time: that nothing is said is no sign that nothing is taken.
+    pair.pass(Fsm::SEND_HOLD * 3);
     assert_eq!(pair.sides[A].keepalives, before);
     assert!(pair.sides.iter().all(Side::is_up));
+}
+
+#[test]
+fn hold_time_zero_does_not_make_the_wait_for_the_first_keepalive_endless() {
+    let mut pair = Pair::new(|side, config| {
+        config.timers.hold = seconds(0);
+        if side == B {
+            config.connect = Connect::Passive;
+        }
+    });
+    pair.start(B);
+    pair.start(A);
+    while pair.sides[A].fsm.state() != SessionState::OpenConfirm {
+        assert!(pair.step());
+    }
+    pair.cut = true;
+    pair.pass(Fsm::OPEN_HOLD);
+    let said = Some(Notification::hold_timer_expired());
+    assert_eq!(pair.sides[A].closes, [said]);
+    assert_eq!(pair.sides[A].failures, ["it never confirmed our OPEN"]);
 }
 
 #[test]

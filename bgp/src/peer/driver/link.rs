@@ -116,10 +116,11 @@ impl Link {
     }
 
     /// Queues a message of the session itself. A KEEPALIVE is left out where UPDATEs wait: they say the same
-    /// (the first one of a session, which says more, comes before any UPDATE).
+    /// (the first one of a session, which says more, comes before any UPDATE); or where the peer takes nothing anyway.
     pub(super) fn send(&mut self, message: &Message) -> bool {
         let updates = self.waiting.iter().any(|piece| piece.of_rib);
-        if matches!(message, Message::Keepalive) && updates {
+        let stuck = self.waiting.len() >= PIECES;
+        if matches!(message, Message::Keepalive) && (updates || stuck) {
             return false;
         }
         let mut octets = BytesMut::new();
@@ -259,6 +260,11 @@ impl Link {
         SockRef::from(&self.stream)
             .peek(&mut octet)
             .is_ok_and(|count| count > 0)
+    }
+
+    /// Whether octets of ours wait for the socket.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Writes what waits, as far as the socket takes it. Ready when something went out.

@@ -54,6 +54,7 @@ impl Fsm {
             return;
         };
         let reason = match connection.agreed.as_ref().map(|agreed| agreed.hold) {
+            Some(hold) if hold.is_zero() => "it never confirmed our OPEN".into(),
             Some(hold) => format!(
                 "hold timer expired: it said nothing for {} s",
                 hold.as_secs()

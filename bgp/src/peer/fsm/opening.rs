@@ -73,8 +73,11 @@ impl Fsm {
         let agreed = Arc::new(agreed);
         connection.state = OpenConfirm;
         connection.agreed = Some(Arc::clone(&agreed));
-        let hold_at = (!hold.is_zero()).then(|| now + hold);
-        connection.deadlines.set(Timer::Hold, hold_at);
+        // Without a hold time the wait for their KEEPALIVE still ends when that for their OPEN would have: else a peer that
+        // falls silent here would keep us from dialling for ever.
+        if !hold.is_zero() {
+            connection.deadlines.set(Timer::Hold, Some(now + hold));
+        }
         self.actions.push(Action::Agreed(id, agreed));
         self.because("its OPEN is good");
         if self.rival(id).is_some() {

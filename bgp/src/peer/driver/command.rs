@@ -1,0 +1,158 @@
+//! What a peer's task is told, and what it does about it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, oneshot},
+};
+
+use super::{PeerReport, Running, link::Link};
+use crate::{
+    config::{Password, PeerConfig},
+    peer::{fsm::Event, sockets},
+    wire::{Cease, Notification},
+};
+
+/// What a peer's task is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The peer dialled, and is here; its place among those that wait is free once it is taken.
+    Accepted(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    /// Another configuration.
+    Reconfigure {
+        /// All of it.
+        config: Arc<PeerConfig>,
+        /// Our BGP Identifier.
+        router_id: Ipv4Addr,
+        /// What has to begin anew over it.
+        anew: Anew,
+    },
+    /// This interface is gone or lost its carrier, and these were our addresses on it.
+    Lost(Arc<str>, Arc<[IpAddr]>),
+    /// How it is.
+    Report(oneshot::Sender<PeerReport>),
+    /// The end, for good: this is said first.
+    Stop(Notification, String),
+    /// The end, for a restart of ours: without a word where graceful restart was agreed.
+    Leave,
+    /// A fault of ours, for the test of what follows.
+    #[cfg(test)]
+    Fail,
+}
+
+/// What has to begin anew over another configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Anew {
+    /// Nothing.
+    Nothing,
+    /// The attempts to get a session; one that is up stays.
+    Attempts,
+    /// The session, for this reason.
+    Session(String),
+}
+
+impl Running {
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Accepted(stream, remote, place) => {
+                drop(place);
+                self.accepted(stream, remote);
+            }
+            Command::Reconfigure {
+                config,
+                router_id,
+                anew,
+            } => self.reconfigure(config, router_id, anew),
+            Command::Lost(interface, addresses) => self.lost(&interface, &addresses),
+            Command::Report(reply) => {
+                let of_session = self.routes.connection();
+                let link = self.links.iter().find(|link| Some(link.id) == of_session);
+                let addresses = link.map(|link| (link.local, link.remote));
+                drop(reply.send(self.reporter.report(&self.fsm, addresses)));
+            }
+            Command::Stop(notification, reason) => {
+                self.feed(Event::Stop {
+                    notification,
+                    reason,
+                });
+                self.ended = true;
+            }
+            #[cfg(test)]
+            Command::Fail => unreachable!("as a test wants it"),
+            Command::Leave => {
+                self.feed(Event::Reconnect {
+                    notification: Notification::cease(Cease::OtherConfigurationChange),
+                    reason: "we restart".into(),
+                });
+                // The Rib hears nothing of it: what it had installed stays in the kernel for whoever follows us.
+                self.routes.hush();
+                self.ended = true;
+            }
+        }
+    }
+
+    fn reconfigure(&mut self, config: Arc<PeerConfig>, router_id: Ipv4Addr, anew: Anew) {
+        let was_down = held_down(self.fsm.config()).is_some();
+        let held = held_down(&config);
+        self.reporter.reconfigured(&config);
+        self.fsm.reconfigure(config, router_id);
+        match (held, anew) {
+            (Some(reason), _) => {
+                let notification = match &self.fsm.config().shutdown {
+                    Some(message) => Notification::administrative_shutdown(message),
+                    None => Notification::cease(Cease::OtherConfigurationChange),
+                };
+                self.feed(Event::Stop {
+                    notification,
+                    reason: reason.clone(),
+                });
+                self.reporter.held_down(reason);
+            }
+            (None, _) if was_down => {
+                self.reporter.released();
+                self.feed(Event::Start);
+            }
+            (None, Anew::Session(reason)) => self.feed(Event::Reconnect {
+                notification: Notification::cease(Cease::OtherConfigurationChange),
+                reason,
+            }),
+            (None, Anew::Attempts) => self.feed(Event::Reconsider),
+            (None, Anew::Nothing) => {}
+        }
+    }
+
+    fn lost(&mut self, interface: &str, addresses: &[IpAddr]) {
+        let bound = self.fsm.config().interface.as_deref() == Some(interface);
+        let ours = |link: &Link| addresses.contains(&link.local.ip());
+        if bound || self.links.iter().any(ours) {
+            let reason = format!("interface {interface} is gone or has no carrier");
+            self.feed(Event::PathDead(reason));
+        }
+    }
+
+    fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
+        if let Err(error) = sockets::adopt(&stream, self.fsm.config(), remote.ip()) {
+            self.reporter.refused(&error);
+            return;
+        }
+        if let Some(id) = self.adopt(stream) {
+            self.feed(Event::Accepted(id));
+        }
+    }
+}
+
+/// Why the configuration keeps a peer down, if it does.
+pub(super) fn held_down(config: &PeerConfig) -> Option<String> {
+    match (&config.shutdown, &config.password) {
+        (Some(message), _) if message.is_empty() => Some("administratively down".into()),
+        (Some(message), _) => Some(format!("administratively down: {message}")),
+        (None, Password::Missing(why)) => {
+            Some(format!("held down, its password is missing: {why}"))
+        }
+        (None, Password::None | Password::Key(_)) => None,
+    }
+}
