@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bgp::{
     config::*,
-    prefix::{Families, Prefix},
+    prefix::{Families, Family, Prefix},
     speaker::Speaker,
     status::SessionState,
-    wire::{Cease, Notification},
+    wire::{self, Cease, Message, Notification},
 };
 
 use crate::harness::*;
@@ -152,7 +152,7 @@ async fn another_router_id_renews_all_sessions() {
     speaker.apply(config).await;
     assert!(hand.last_words().await.is_some());
     let mut hand = Hand::dial(address(34, 1), address(34, 2)).await;
-    let Some(bgp::wire::Message::Open(theirs)) = hand.hear().await else {
+    let Some(Message::Open(theirs)) = hand.hear().await else {
         panic!("it sends an OPEN first");
     };
     assert_eq!(theirs.id, std::net::Ipv4Addr::new(9, 9, 9, 9));
@@ -246,4 +246,49 @@ async fn peers_from_a_range_come_are_counted_and_are_forgotten() {
         again.last_words().await,
         Some(Notification::cease(Cease::PeerDeconfigured))
     );
+}
+
+#[tokio::test]
+async fn a_peer_from_a_range_that_told_too_much_is_not_forgotten_before_it_may_come_back() {
+    let mut config = range(38, 2);
+    for range in config.ranges.values_mut() {
+        range.peer.max_prefixes = MaxPrefixes {
+            count: 1,
+            action: OverLimit::Shutdown(seconds(3)),
+        };
+    }
+    let speaker = Speaker::start(config);
+    let mut hand = Hand::dial(address(38, 10), address(38, 2)).await;
+    hand.establish(open(38)).await;
+    let attributes = wire::Attributes {
+        as_path: [65001].into(),
+        next_hop: Some(std::net::IpAddr::from([192, 0, 2, 1]).into()),
+        ..wire::Attributes::default()
+    };
+    let nlri = ["10.1.0.0/16", "10.2.0.0/16"]
+        .map(|text| wire::Nlri::from(text.parse::<Prefix>().expect("a prefix")));
+    hand.say(&Message::Update(wire::Update {
+        announced: [wire::update::Announced {
+            attributes: Arc::new(attributes),
+            nlri: nlri.into(),
+        }]
+        .into_iter()
+        .collect(),
+        ..wire::Update::default()
+    }))
+    .await;
+    let limit = Notification::max_prefixes(Family::IPv4, 1);
+    assert_eq!(hand.last_words().await, Some(limit));
+    drop(hand);
+    let mut again = Hand::dial(address(38, 10), address(38, 2)).await;
+    assert_eq!(
+        again.last_words().await,
+        Some(Notification::cease(Cease::ConnectionRejected))
+    );
+    // Once the time is over it is, and may come back.
+    while !status(&speaker).await.peers.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut back = Hand::dial(address(38, 10), address(38, 2)).await;
+    back.establish(open(38)).await;
 }
