@@ -211,15 +211,24 @@ impl Reconciler {
     }
 
     fn unwant(&mut self, key: Key) {
-        if self.routes.get(&key).is_none_or(|entry| entry.wanted == 0) {
+        // One look here too.
+        let (before, push) = self.routes.update(&key, |entry| {
+            let before = mem::take(&mut entry.wanted);
+            let there = before != 0 && (entry.kernel != 0 || entry.in_flight);
+            let waits = entry.queued || entry.in_flight;
+            entry.queued |= there;
+            (before, there && !waits)
+        });
+        if before == 0 {
             return;
         }
-        let before = self
-            .routes
-            .update(&key, |entry| mem::take(&mut entry.wanted));
         self.release_wanted(before);
-        self.failures.remove(&key);
-        self.touch(key);
+        if push {
+            self.removals.push(key);
+        }
+        if !self.failures.is_empty() {
+            self.failures.remove(&key);
+        }
     }
 
     fn release_wanted(&mut self, set: Id) {
