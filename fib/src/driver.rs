@@ -166,7 +166,10 @@ impl<K: Kernel> Driver<K> {
 fn tell(event: &Event) {
     match event {
         Event::Written { .. } => debug!("{event}"),
-        Event::Resynced { drifted: 0, .. } | Event::Swept { .. } | Event::Healed { .. } => {
+        Event::Resynced { drifted: 0, .. }
+        | Event::Swept { .. }
+        | Event::Healed { .. }
+        | Event::WithoutObjects => {
             info!("{event}")
         }
         _ => warn!("{event}"),

@@ -66,6 +66,26 @@ pub enum Event {
         /// Times it was taken from us lately.
         times: u32,
     },
+    /// The kernel refused a next-hop object; the routes that need it are plain until it takes it.
+    ObjectFailed {
+        /// Its number.
+        id: u32,
+        /// The error number, positive.
+        errno: i32,
+        /// The error in words.
+        reason: String,
+    },
+    /// Someone else removed or changed a next-hop object of ours; it is put back, and its routes with it.
+    ObjectDrifted {
+        /// Its number.
+        id: u32,
+        /// What was found instead; `None`: nothing.
+        found: Option<String>,
+        /// The netlink port of who did it; 0 is the kernel itself.
+        by: u32,
+    },
+    /// This kernel has no next-hop objects: all routes are plain, and move one by one.
+    WithoutObjects,
     /// The kernel had more events than we could take; its table is read again.
     Overrun,
     /// The kernel's table was read again.
@@ -133,6 +153,22 @@ impl fmt::Display for Event {
                     f,
                     "{prefix} was taken from us {times} times: another program manages it too"
                 )
+            }
+            Self::ObjectFailed { id, reason, .. } => {
+                write!(
+                    f,
+                    "next-hop object {id} failed: {reason}; its routes are plain meanwhile"
+                )
+            }
+            Self::ObjectDrifted { id, found, by } => {
+                let found = found.as_deref().unwrap_or("nothing");
+                write!(
+                    f,
+                    "next-hop object {id} was changed to \"{found}\" by netlink port {by}"
+                )
+            }
+            Self::WithoutObjects => {
+                f.write_str("this kernel has no next-hop objects: routes move one by one")
             }
             Self::Overrun => f.write_str("kernel events lost; reading its table again"),
             Self::Resynced { routes, drifted } => {

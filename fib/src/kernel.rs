@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::{
     error::Error,
     network::{Address, Failure as NeighbourFailure, Foreign, Link},
+    objects::{Object, ObjectId},
     plan::Step,
     route::Mark,
     target::Target,
@@ -33,21 +34,22 @@ pub(crate) trait Kernel {
     fn next(&mut self) -> impl Future<Output = Signal> + Send;
 }
 
-/// Routes to write under one mark.
+/// What to write under one mark.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
     pub(crate) mark: Mark,
-    pub(crate) purpose: Purpose,
-    pub(crate) ops: Vec<Op>,
+    pub(crate) work: Work,
 }
 
-/// What a batch is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+/// What is in a batch.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
     /// Desired routes under the current mark.
-    Write,
+    Routes(Vec<Op>),
     /// The removal of routes under an earlier mark.
-    Retire,
+    Retire(Vec<Op>),
+    /// Next-hop objects.
+    Objects(Vec<ObjectOp>),
 }
 
 /// One route to write.
@@ -55,6 +57,21 @@ pub(crate) enum Purpose {
 pub(crate) struct Op {
     pub(crate) key: Key,
     pub(crate) step: Step<Arc<Target>>,
+}
+
+/// One next-hop object to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectOp {
+    pub(crate) id: ObjectId,
+    pub(crate) step: Step<Object>,
+}
+
+/// A next-hop object in our range as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundObject {
+    pub(crate) id: ObjectId,
+    pub(crate) protocol: u8,
+    pub(crate) object: Object,
 }
 
 /// One place for a route of ours.
@@ -172,6 +189,8 @@ impl Failure {
     pub(crate) const ENOENT: i32 = 2;
     pub(crate) const ESRCH: i32 = 3;
     pub(crate) const EEXIST: i32 = 17;
+    pub(crate) const EINVAL: i32 = 22;
+    pub(crate) const EOPNOTSUPP: i32 = 95;
 }
 
 /// Everything that is, at one moment.
@@ -187,6 +206,8 @@ pub(crate) struct Snapshot {
     pub(crate) targets: Vec<Target>,
     /// Routes under earlier marks.
     pub(crate) retiring: Vec<(Mark, Key)>,
+    /// The next-hop objects in our range, whosever; `None`: this kernel has none.
+    pub(crate) objects: Option<Vec<FoundObject>>,
 }
 
 /// One change in the kernel that we did not make.
@@ -197,6 +218,7 @@ pub(crate) enum KernelEvent {
     AddressAdded(Address),
     AddressGone(Address),
     Route(RouteEvent),
+    Object(ObjectEvent),
     Neighbour {
         interface: u32,
         address: IpAddr,
@@ -211,6 +233,16 @@ pub(crate) struct RouteEvent {
     pub(crate) route: Foreign,
     pub(crate) kind: RouteEventKind,
     /// The netlink port of who did it; 0 is the kernel.
+    pub(crate) by: u32,
+}
+
+/// A next-hop object appeared, changed or went.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectEvent {
+    pub(crate) id: ObjectId,
+    /// `None`: it is gone.
+    pub(crate) found: Option<FoundObject>,
+    /// As in [`RouteEvent`].
     pub(crate) by: u32,
 }
 

@@ -11,7 +11,7 @@
 //! | `fib`, `driver` | the front door; the task behind it, with clock and channels |
 //! | `guard`, `resolve` | whether a prefix may be installed; where its next hops lead |
 //! | `reconciler` | desired against kernel: decides, plans, retries, heals; no I/O |
-//! | `network`, `routes`, `target` | what it knows: links and foreign routes, one entry a prefix, shared targets |
+//! | `network`, `routes`, `target`, `objects` | what it knows: links and foreign routes, one entry a prefix, shared targets, next-hop objects |
 //! | `kernel`, `netlink`, `memory` | what it talks to: the trait, the real one, one for tests |
 //!
 //! [`Fib`] is the front door; [`cleanup`] works without it. Everything happens in the network namespace of the
@@ -28,6 +28,7 @@ mod kernel;
 mod memory;
 mod netlink;
 mod network;
+mod objects;
 mod plan;
 mod reconciler;
 mod resolve;

@@ -1,5 +1,7 @@
 //! A kernel in memory: keeps the rules that matter, can be made to refuse, and lets others meddle.
 
+mod objects;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
@@ -12,10 +14,11 @@ use tokio::sync::Notify;
 
 use crate::{
     kernel::{
-        Batch, Done, Failure, Kernel, KernelEvent, Marks, Op, Owner, RouteEvent, RouteEventKind,
-        Signal, Snapshot,
+        Batch, Done, Failure, FoundObject, Kernel, KernelEvent, Marks, Op, Owner, RouteEvent,
+        RouteEventKind, Signal, Snapshot, Work,
     },
     network::{Address, Foreign, Link, Verdict},
+    objects::ObjectId,
     plan::Step,
     reconciler::is_relevant,
     route::Mark,
@@ -33,6 +36,13 @@ pub(crate) struct Memory {
     pub(crate) routes: BTreeMap<Place, Foreign>,
     /// Requests for these destinations fail with this error number.
     pub(crate) refused: BTreeMap<IpNetwork, i32>,
+    pub(crate) objects: BTreeMap<ObjectId, FoundObject>,
+    /// A kernel of before there were any.
+    pub(crate) without_objects: bool,
+    /// Requests for objects fail with this error number.
+    pub(crate) objects_refused: Option<i32>,
+    /// All operations on objects carried out, in order.
+    pub(crate) object_log: Vec<(ObjectId, Step<()>)>,
     /// All operations carried out, in order.
     pub(crate) log: Vec<(IpNetwork, Step<()>)>,
     /// Who else is there: ends up in `RouteEvent::by`.
@@ -82,6 +92,7 @@ impl Memory {
                 table: 254,
                 metric: 0,
                 tos: 0,
+                object: None,
                 verdict,
             };
             memory.routes.insert((254, 0, subnet), connected);
@@ -90,14 +101,21 @@ impl Memory {
     }
 
     /// Carries out operations as the kernel would.
-    pub(crate) fn write(&mut self, mark: Mark, ops: &[Op]) -> Vec<(usize, Failure)> {
-        let mut failures = Vec::new();
-        for (position, op) in ops.iter().enumerate() {
-            if let Err(errno) = self.carry_out(mark, op) {
-                failures.push((position, Failure { errno, text: None }));
+    pub(crate) fn write(&mut self, batch: &Batch) -> Vec<(usize, Failure)> {
+        let mark = batch.mark;
+        let outcomes: Vec<Result<(), i32>> = match &batch.work {
+            Work::Routes(ops) | Work::Retire(ops) => {
+                ops.iter().map(|op| self.carry_out(mark, op)).collect()
             }
-        }
-        failures
+            Work::Objects(ops) => ops.iter().map(|op| self.write_object(mark, op)).collect(),
+        };
+        let outcomes = outcomes.into_iter().enumerate();
+        outcomes
+            .filter_map(|(position, outcome)| {
+                let errno = outcome.err()?;
+                Some((position, Failure { errno, text: None }))
+            })
+            .collect()
     }
 
     fn carry_out(&mut self, mark: Mark, op: &Op) -> Result<(), i32> {
@@ -107,6 +125,12 @@ impl Memory {
         }
         let place = (mark.table, op.key.layer.metric(mark), prefix);
         let there = self.routes.get(&place);
+        if let Step::Create(target) | Step::Replace(target) = &op.step
+            && let Target::Object(id) = **target
+            && !self.is_group(id)
+        {
+            return Err(Failure::EINVAL);
+        }
         match &op.step {
             Step::Create(_) if there.is_some() => return Err(Failure::EEXIST),
             Step::Create(target) | Step::Replace(target) => {
@@ -118,12 +142,7 @@ impl Memory {
             }
             Step::Remove => return Err(Failure::ESRCH),
         }
-        let step = match op.step {
-            Step::Create(_) => Step::Create(()),
-            Step::Replace(_) => Step::Replace(()),
-            Step::Remove => Step::Remove,
-        };
-        self.log.push((prefix, step));
+        self.log.push((prefix, op.step.clone().map(|_| ())));
         Ok(())
     }
 
@@ -133,6 +152,7 @@ impl Memory {
             marks: marks.clone(),
             links: self.links.values().cloned().collect(),
             addresses: self.addresses.clone(),
+            objects: (!self.without_objects).then(|| self.objects.values().cloned().collect()),
             ..Snapshot::default()
         };
         for (&(table, metric, prefix), route) in &self.routes {
@@ -158,7 +178,7 @@ impl Memory {
         snapshot
     }
 
-    /// The targets of routes under `mark`, by destination.
+    /// What routes under `mark` do, by destination; those through objects do what these say.
     pub(crate) fn own(&self, mark: Mark) -> BTreeMap<IpNetwork, Target> {
         let marks = Marks {
             current: mark,
@@ -166,6 +186,11 @@ impl Memory {
         };
         let ours = |(place, route): (&Place, &Foreign)| {
             let owner = marks.owner(route.protocol, place.0, place.1);
+            let route = Foreign {
+                verdict: self.verdict(route),
+                object: None,
+                ..*route
+            };
             matches!(owner, Owner::Ours(_)).then(|| (place.2, route.target()))
         };
         self.routes.iter().filter_map(ours).collect()
@@ -211,7 +236,11 @@ impl Memory {
     pub(crate) fn set_carrier(&mut self, index: u32, carrier: bool) -> KernelEvent {
         let link = self.links.get_mut(&index).unwrap();
         link.carrier = carrier;
-        KernelEvent::LinkChanged(link.clone())
+        let event = KernelEvent::LinkChanged(link.clone());
+        if !carrier {
+            self.flush_objects(index);
+        }
+        event
     }
 
     /// A link is set down: its IPv4 routes go without a word.
@@ -220,12 +249,13 @@ impl Memory {
         link.admin_up = false;
         let event = KernelEvent::LinkChanged(link.clone());
         self.routes.retain(|place, route| match &mut route.verdict {
-            Verdict::Forward(hops) if place.2.is_ipv4() => {
+            Verdict::Forward(hops) if place.2.is_ipv4() && route.object.is_none() => {
                 hops.retain(|hop| hop.interface != index);
                 !hops.is_empty()
             }
             _ => true,
         });
+        self.flush_objects(index);
         event
     }
 }
@@ -233,13 +263,19 @@ impl Memory {
 fn as_route(protocol: u8, place: Place, target: &Target) -> Foreign {
     let verdict = match target {
         Target::Hops(hops) => Verdict::Forward(hops.clone()),
+        Target::Object(_) => Verdict::Other("through an object"),
         Target::Blackhole | Target::Unknown => Verdict::Drop("blackhole"),
+    };
+    let object = match target {
+        Target::Object(id) => Some(*id),
+        _ => None,
     };
     Foreign {
         protocol,
         table: place.0,
         metric: place.1,
         tos: 0,
+        object,
         verdict,
     }
 }
@@ -275,7 +311,7 @@ impl SharedMemory {
 
 impl Kernel for SharedMemory {
     fn submit(&mut self, batch: Batch) {
-        let failures = self.lock().write(batch.mark, &batch.ops);
+        let failures = self.lock().write(&batch);
         self.tell(Signal::Done(Done { batch, failures }));
     }
 

@@ -4,6 +4,7 @@ mod decode;
 mod encode;
 mod frame;
 mod listener;
+mod nexthop;
 mod requester;
 
 use std::{io, net::IpAddr, sync::mpsc, thread};
@@ -12,8 +13,9 @@ use tokio::sync::mpsc as async_mpsc;
 
 use crate::{
     error::Error,
-    kernel::{Batch, Done, Failure, Kernel, Marks, Op, Signal},
+    kernel::{Batch, Done, Failure, Kernel, Marks, ObjectOp, Op, Signal, Work},
     netlink::{listener::Listener, requester::Requester},
+    objects::Object,
     plan::Step,
     route::Mark,
 };
@@ -100,7 +102,10 @@ fn work(
     while let Ok(job) = jobs.recv() {
         let signal = match job {
             Job::Write(batch) => {
-                let failures = requester.write(batch.mark, &batch.ops);
+                let failures = match &batch.work {
+                    Work::Routes(ops) | Work::Retire(ops) => requester.write(batch.mark, ops),
+                    Work::Objects(ops) => requester.write_objects(batch.mark, ops),
+                };
                 Signal::Done(Done { batch, failures })
             }
             Job::Read(marks) => Signal::Read(requester.read(&marks).map(Box::new)),
@@ -113,7 +118,7 @@ fn work(
     }
 }
 
-/// Removes every route that bears `mark`; gives how many.
+/// Removes every route that bears `mark`, and the next-hop objects that bear its protocol; gives how many routes.
 pub(crate) async fn cleanup(mark: Mark) -> Result<usize, Error> {
     // Opened here: the thread the work runs on may be in another network namespace.
     let mut requester = Requester::open()?;
@@ -134,17 +139,37 @@ pub(crate) async fn cleanup(mark: Mark) -> Result<usize, Error> {
         // Descending: the kernel's IPv4 trie is slow in ascending order.
         ops.sort_unstable_by_key(|op| std::cmp::Reverse(op.key.prefix));
         let failures = requester.write(mark, &ops);
-        let gone = |failure: &Failure| matches!(failure.errno, Failure::ESRCH | Failure::ENOENT);
-        if let Some((_, failure)) = failures.iter().find(|(_, failure)| !gone(failure)) {
-            let source = io::Error::from_raw_os_error(failure.errno);
-            return Err(Error::Netlink {
-                what: "removing routes",
-                source,
-            });
-        }
+        all_gone("removing routes", &failures)?;
+        // Groups first: the kernel would tell others of each group that loses a member.
+        let mut objects = snapshot.objects.unwrap_or_default();
+        objects.retain(|found| found.protocol == mark.protocol);
+        objects.sort_by_key(|found| !matches!(found.object, Object::Group(_)));
+        let removals: Vec<ObjectOp> = objects
+            .into_iter()
+            .map(|found| ObjectOp {
+                id: found.id,
+                step: Step::Remove,
+            })
+            .collect();
+        all_gone(
+            "removing next-hop objects",
+            &requester.write_objects(mark, &removals),
+        )?;
         Ok(ops.len() - failures.len())
     };
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Error::Stopped)?
+}
+
+/// Already gone is success.
+fn all_gone(what: &'static str, failures: &[(usize, Failure)]) -> Result<(), Error> {
+    let gone = |failure: &Failure| matches!(failure.errno, Failure::ESRCH | Failure::ENOENT);
+    match failures.iter().find(|(_, failure)| !gone(failure)) {
+        Some((_, failure)) => Err(Error::Netlink {
+            what,
+            source: io::Error::from_raw_os_error(failure.errno),
+        }),
+        None => Ok(()),
+    }
 }

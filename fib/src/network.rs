@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use crate::{
     event::{DownCause, Interface, LinkEvent},
     guard::{Connected, network, trunc4, trunc6},
+    objects::ObjectId,
     target::{Hop, InWords, Target},
 };
 
@@ -49,6 +50,8 @@ pub(crate) struct Foreign {
     pub(crate) table: u32,
     pub(crate) metric: u32,
     pub(crate) tos: u8,
+    /// The next-hop object it goes through; the verdict is what that object says.
+    pub(crate) object: Option<ObjectId>,
     pub(crate) verdict: Verdict,
 }
 
@@ -64,10 +67,11 @@ pub(crate) enum Verdict {
 impl Foreign {
     /// As a target of ours would look, for comparing and for words.
     pub(crate) fn target(&self) -> Target {
-        match &self.verdict {
-            Verdict::Forward(hops) => Target::through(hops.clone()),
-            Verdict::Drop("blackhole") => Target::Blackhole,
-            Verdict::Drop(_) | Verdict::Other(_) => Target::Unknown,
+        match (&self.verdict, self.object) {
+            (Verdict::Drop("blackhole"), _) => Target::Blackhole,
+            (_, Some(id)) => Target::Object(id),
+            (Verdict::Forward(hops), None) => Target::through(hops.clone()),
+            (Verdict::Drop(_) | Verdict::Other(_), None) => Target::Unknown,
         }
     }
 }
@@ -451,11 +455,11 @@ impl fmt::Display for RouteInWords<'_> {
         match &route.verdict {
             Verdict::Forward(hops) => {
                 let target = Target::Hops(hops.clone());
-                write!(
-                    f,
-                    "{prefix} {}",
-                    InWords(&target, |index| network.name(index))
-                )?;
+                write!(f, "{prefix} ")?;
+                if let Some(id) = route.object {
+                    write!(f, "nhid {id} ")?;
+                }
+                write!(f, "{}", InWords(&target, |index| network.name(index)))?;
             }
             Verdict::Drop(word) | Verdict::Other(word) => write!(f, "{word} {prefix}")?,
         }

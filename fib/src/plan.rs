@@ -11,6 +11,16 @@ pub(crate) enum Step<T> {
     Remove,
 }
 
+impl<T> Step<T> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Step<U> {
+        match self {
+            Self::Create(there) => Step::Create(change(there)),
+            Self::Replace(there) => Step::Replace(change(there)),
+            Self::Remove => Step::Remove,
+        }
+    }
+}
+
 /// Whether routes that nobody wants may go now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removal {

@@ -1,6 +1,7 @@
 //! Desired against kernel: takes changes and signals, gives batches to write. No I/O, no clock of its own.
 
 mod drift;
+mod objects;
 mod reading;
 mod report;
 mod retire;
@@ -25,6 +26,7 @@ use crate::{
     guard::{Connected, Gate, Refusal, trunc},
     kernel::{Failure, KernelEvent, Key, Layer, Marks, Snapshot},
     network::Network,
+    objects::{Objects, Progress},
     plan::{Removal, step},
     resolve::{Family, Unresolved, resolve_all},
     route::{Change, NextHop},
@@ -33,8 +35,8 @@ use crate::{
     target::{Id, Interned, Target},
 };
 
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LAST: Duration = Duration::from_secs(30);
+pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(100);
+pub(crate) const RETRY_LAST: Duration = Duration::from_secs(30);
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -52,6 +54,9 @@ pub(crate) struct Reconciler {
     unknown: Id,
     blackhole: Id,
     routes: Routes,
+    objects: Objects,
+    /// Routes may stand that are plain though their set has an object by now, or the other way round.
+    stragglers: bool,
     /// Prefixes to look at, oldest first; everything that may add or replace.
     additions: VecDeque<Key>,
     /// Prefixes nobody wants; taken in random order, because the kernel's IPv4 trie is slow in ascending order.
@@ -96,6 +101,8 @@ enum Decision {
     Route(Id),
     Refused(Refusal),
     Unresolved,
+    /// Through an object that is on its way to the kernel.
+    Awaited,
 }
 
 impl Decision {
@@ -109,7 +116,7 @@ impl Decision {
 
     fn standing(&self) -> Standing {
         match self {
-            Self::Nothing => Standing::Undecided,
+            Self::Nothing | Self::Awaited => Standing::Undecided,
             Self::Route(_) => Standing::Installed,
             Self::Refused(refusal) => Standing::Refused(refusal.code()),
             Self::Unresolved => Standing::Unresolved,
@@ -119,10 +126,10 @@ impl Decision {
 
 /// An operation that failed, and when it is tried again.
 #[derive(Debug)]
-struct Retry {
-    failure: Failure,
-    attempts: u32,
-    at: Instant,
+pub(crate) struct Retry {
+    pub(crate) failure: Failure,
+    pub(crate) attempts: u32,
+    pub(crate) at: Instant,
 }
 
 impl Reconciler {
@@ -144,6 +151,8 @@ impl Reconciler {
             blackhole: targets.acquire(Target::Blackhole),
             targets,
             routes: Routes::default(),
+            objects: Objects::new(config.mark.protocol),
+            stragglers: false,
             additions: VecDeque::new(),
             removals: Vec::new(),
             passed_over: 0,
@@ -195,13 +204,17 @@ impl Reconciler {
             self.resolve(set);
         }
         // One look instead of an update and a touch: this is the busiest path of all.
-        let (before, push) = self.routes.update(&key, |entry| {
+        let (before, push, found) = self.routes.update(&key, |entry| {
             let before = mem::replace(&mut entry.wanted, set);
             let waits = before == set || entry.queued || entry.in_flight;
             entry.queued |= before != set;
-            (before, !waits)
+            (before, !waits, if entry.found { entry.kernel } else { 0 })
         });
         self.release_wanted(before);
+        if found != 0 {
+            self.adopt_object(set, found);
+        }
+        self.consider_object(set);
         if push {
             self.additions.push_back(key);
         }
@@ -235,6 +248,7 @@ impl Reconciler {
         if set == 0 || !self.wanted.release(set) {
             return;
         }
+        self.release_object(set);
         if let Some(Some(Ok(target))) = self.outcomes.get_mut(set as usize).map(Option::take) {
             self.targets.release(target);
         }
@@ -276,6 +290,10 @@ impl Reconciler {
         let changed = slot.as_ref() != Some(&outcome);
         if let Some(Ok(before)) = slot.replace(outcome) {
             self.targets.release(before);
+        }
+        if changed {
+            self.aim_object(set);
+            self.consider_object(set);
         }
         changed
     }
@@ -320,7 +338,11 @@ impl Reconciler {
             ));
         }
         match self.outcome(entry.wanted) {
-            Some(Ok(target)) => Decision::Route(*target),
+            Some(Ok(target)) => match self.objects.of(entry.wanted) {
+                Some(group) if group.progress == Progress::Stands => Decision::Route(group.route),
+                Some(group) if group.progress == Progress::Awaited => Decision::Awaited,
+                Some(_) | None => Decision::Route(*target),
+            },
             Some(Err(Unresolved::Ourselves(address))) => {
                 Decision::Refused(Refusal::NextHopIsOurselves(*address))
             }
@@ -400,6 +422,9 @@ impl Reconciler {
                 return false;
             }
             let decision = self.decide(key, entry);
+            if matches!(decision, Decision::Awaited) {
+                return false;
+            }
             let kernel = (entry.kernel != 0).then_some(entry.kernel);
             step(decision.target(), kernel, self.removal(entry)).is_some()
                 || (entry.wanted != 0 && decision.standing() != entry.standing)
@@ -432,12 +457,13 @@ impl Reconciler {
 
     /// Everything asked for is in the kernel, refused, or known to fail.
     pub(crate) fn is_in_sync(&self) -> bool {
-        self.is_idle()
+        self.is_idle() && !self.stragglers
     }
 
     fn is_idle(&self) -> bool {
         self.additions.is_empty()
             && self.removals.is_empty()
+            && self.objects.is_settled()
             && self.outstanding == 0
             && !self.reading
     }
@@ -456,10 +482,17 @@ impl Reconciler {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let retry = self.retries.first().map(|(at, _)| *at);
         let read = if self.reading { None } else { self.read_at };
-        [retry, read, self.calm_at, self.probe_at, self.retirement()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            retry,
+            read,
+            self.calm_at,
+            self.probe_at,
+            self.retirement(),
+            self.objects.next_retry(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What there is to tell.

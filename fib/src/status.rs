@@ -26,6 +26,8 @@ pub struct Status {
     pub ipv6: Counts,
     /// Blackholes of own pod CIDRs in the kernel.
     pub blackholes: u64,
+    /// Next-hop objects of ours in the kernel (`ip nexthop`), groups and their members.
+    pub objects: u64,
     /// Prefixes refused right now, by kind of refusal (`default-route`, `outside-allowed`, …).
     pub refusals: BTreeMap<&'static str, u64>,
     /// What has happened since the start.
@@ -62,6 +64,8 @@ pub struct Totals {
     pub replaced: u64,
     /// Routes removed.
     pub removed: u64,
+    /// Next-hop objects written.
+    pub objects: u64,
     /// Routes of an earlier run taken over as they were, without a write.
     pub adopted: u64,
     /// Routes of ours that someone else removed or changed.

@@ -5,12 +5,16 @@ use std::{fmt, hash::Hash, net::IpAddr, sync::Arc};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use crate::objects::ObjectId;
+
 /// What a kernel route does with a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
     /// Something of ours may be there, but we don't know what: it is replaced or removed, never trusted.
     Unknown,
     Blackhole,
+    /// What the next-hop object with this number says.
+    Object(ObjectId),
     /// At least one, in canonical order, none twice.
     Hops(SmallVec<[Hop; 1]>),
 }
@@ -74,6 +78,7 @@ impl<'a, N: Fn(u32) -> Option<&'a str>> fmt::Display for InWords<'a, N> {
         match self.0 {
             Target::Unknown => f.write_str("(not known)"),
             Target::Blackhole => f.write_str("blackhole"),
+            Target::Object(id) => write!(f, "nhid {id}"),
             Target::Hops(hops) => match hops.as_slice() {
                 [hop] => write_hop(f, hop, &self.1),
                 hops => {
@@ -157,6 +162,16 @@ impl<T: Hash + Eq> Interned<T> {
             .get(id as usize)?
             .as_ref()
             .map(|slot| &slot.value)
+    }
+
+    /// The number of a value that has one.
+    pub(crate) fn find(&self, value: &T) -> Option<Id> {
+        self.ids.get(value).copied()
+    }
+
+    pub(crate) fn users(&self, id: Id) -> u32 {
+        let slot = self.slots.get(id as usize).and_then(Option::as_ref);
+        slot.map_or(0, |slot| slot.users)
     }
 
     pub(crate) fn retain(&mut self, id: Id) {

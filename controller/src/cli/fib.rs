@@ -48,7 +48,7 @@ pub(crate) fn text(report: &FibReport) -> String {
     // Writing to a String does not fail.
     let _ = writeln!(
         text,
-        "since the start: {} added, {} replaced, {} removed, {} taken over, {} drifted, {} healed, {} failures; {} blackholes for own pod CIDRs",
+        "since the start: {} added, {} replaced, {} removed, {} taken over, {} drifted, {} healed, {} failures; {} blackholes for own pod CIDRs, {} next-hop objects",
         totals.added,
         totals.replaced,
         totals.removed,
@@ -56,7 +56,8 @@ pub(crate) fn text(report: &FibReport) -> String {
         totals.drifted,
         totals.healed,
         totals.failures,
-        status.blackholes
+        status.blackholes,
+        status.objects
     );
     for problem in &status.problems {
         let _ = writeln!(text, "problem: {problem}");

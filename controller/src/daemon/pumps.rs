@@ -99,7 +99,9 @@ fn kernel(fib: &Fib, journal: Arc<Journal>) {
             match events.recv().await {
                 Ok(event) => {
                     let kind = match event {
-                        fib::Event::Failed { .. } | fib::Event::Fighting { .. } => Kind::Problem,
+                        fib::Event::Failed { .. }
+                        | fib::Event::ObjectFailed { .. }
+                        | fib::Event::Fighting { .. } => Kind::Problem,
                         _ => Kind::Kernel,
                     };
                     journal.note(kind, None, event.to_string());

@@ -21,8 +21,8 @@ use tracing::debug;
 
 use crate::{
     guard::network,
-    kernel::{KernelEvent, RouteEvent, RouteEventKind},
-    netlink::frame::Frame,
+    kernel::{KernelEvent, ObjectEvent, RouteEvent, RouteEventKind},
+    netlink::{frame::Frame, nexthop},
     network::{Address, Failure, Foreign, Link, Verdict},
     target::Hop,
 };
@@ -39,6 +39,7 @@ pub(super) enum Decoded {
         gone: bool,
     },
     Route(RouteEvent),
+    Object(ObjectEvent),
     Neighbour {
         interface: u32,
         address: IpAddr,
@@ -60,6 +61,7 @@ impl From<Decoded> for KernelEvent {
                 gone: true,
             } => Self::AddressGone(address),
             Decoded::Route(event) => Self::Route(event),
+            Decoded::Object(event) => Self::Object(event),
             Decoded::Neighbour {
                 interface,
                 address,
@@ -75,6 +77,9 @@ impl From<Decoded> for KernelEvent {
 
 /// One message, if it matters.
 pub(super) fn message(frame: &Frame<'_>) -> Option<Decoded> {
+    if let nexthop::NEW | nexthop::DELETE = frame.kind {
+        return nexthop::decode(frame).map(Decoded::Object);
+    }
     let message = match NetlinkMessage::<RouteNetlinkMessage>::deserialize(frame.whole) {
         Ok(message) => message,
         Err(reason) => {
@@ -171,11 +176,13 @@ pub(super) fn decode_route(
         return None;
     }
     let (mut table, mut metric, mut destination) = (u32::from(header.table), 0, unspecified);
+    let mut object = None;
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Priority(number) => metric = *number,
             RouteAttribute::Destination(address) => destination = ip(address)?,
+            RouteAttribute::NhId(id) => object = Some(*id),
             _ => {}
         }
     }
@@ -187,6 +194,7 @@ pub(super) fn decode_route(
         table,
         metric,
         tos: header.tos,
+        object,
         verdict: verdict(message),
     };
     let prefix: IpNetwork = network(destination, header.destination_prefix_length);

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Offsets in a request whose first attribute is RTA_DST.
-const FLAGS: usize = 6;
+pub(super) const FLAGS: usize = 6;
 const SEQUENCE: usize = 8;
 const DST_LENGTH: usize = 17;
 const DESTINATION: usize = 32;
@@ -92,7 +92,7 @@ pub(super) fn acknowledge(buffer: &mut [u8], start: usize) {
     }
 }
 
-fn patch(message: &mut [u8], at: usize, value: &[u8]) {
+pub(super) fn patch(message: &mut [u8], at: usize, value: &[u8]) {
     if let Some(place) = message.get_mut(at..at + value.len()) {
         place.copy_from_slice(value);
     }
@@ -147,6 +147,7 @@ fn aim(route: &mut RouteMessage, target: &Target, ipv4: bool) {
     match target {
         // Unknown is never written; a blackhole is the harmless reading of it.
         Target::Unknown | Target::Blackhole => route.header.kind = RouteType::BlackHole,
+        Target::Object(id) => route.attributes.push(RouteAttribute::NhId(*id)),
         Target::Hops(hops) => match hops.as_slice() {
             [hop] => {
                 route
@@ -246,6 +247,8 @@ mod tests {
             ("10.244.2.0/24", Target::Hops(smallvec![v4])),
             ("10.244.2.0/24", Target::Hops(smallvec![v6])),
             ("10.244.2.0/24", Target::Blackhole),
+            ("10.244.2.0/24", Target::Object(1_790_000_001)),
+            ("fd00:10:244:2::/64", Target::Object(1_790_000_001)),
             (
                 "10.244.2.7/32",
                 Target::through(smallvec![Hop { weight: 3, ..v4 }, v6]),

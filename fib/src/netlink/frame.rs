@@ -47,16 +47,50 @@ impl<'a> Frame<'a> {
         } else {
             read_u32(request, 0)? as usize
         };
-        let mut attributes = request.get(align(shown)..)?;
-        while let (Some(length), Some(kind)) = (read_u16(attributes, 0), read_u16(attributes, 2)) {
-            let value = attributes.get(4..usize::from(length))?;
-            if kind == NLMSGERR_ATTR_MSG {
-                let text = value.split(|octet| *octet == 0).next().unwrap_or_default();
-                return Some(String::from_utf8_lossy(text).into_owned());
-            }
-            attributes = attributes.get(align(usize::from(length))..)?;
-        }
-        None
+        let (_, value) = attributes(request.get(align(shown)..)?)
+            .find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)?;
+        let text = value.split(|octet| *octet == 0).next().unwrap_or_default();
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+/// The attributes in a buffer, kind and value; what is cut off is left out.
+pub(super) fn attributes(mut buffer: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    const NLA_TYPE_MASK: u16 = 0x3fff;
+    std::iter::from_fn(move || {
+        let length = usize::from(read_u16(buffer, 0)?);
+        let kind = read_u16(buffer, 2)? & NLA_TYPE_MASK;
+        let value = buffer.get(4..length)?;
+        buffer = buffer.get(align(length)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+/// Starts a message; its length is set by [`finish`].
+pub(super) fn start(buffer: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32) -> usize {
+    let at = buffer.len();
+    buffer.extend([0; 4]);
+    buffer.extend(kind.to_ne_bytes());
+    buffer.extend(flags.to_ne_bytes());
+    buffer.extend(sequence.to_ne_bytes());
+    buffer.extend([0; 4]);
+    at
+}
+
+/// Appends an attribute with its padding.
+pub(super) fn push_attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+    buffer.extend(length.to_ne_bytes());
+    buffer.extend(kind.to_ne_bytes());
+    buffer.extend(value);
+    buffer.resize(align(buffer.len()), 0);
+}
+
+/// Ends the message that starts at `at`.
+pub(super) fn finish(buffer: &mut [u8], at: usize) {
+    let length = u32::try_from(buffer.len() - at).unwrap_or(u32::MAX);
+    if let Some(place) = buffer.get_mut(at..at + 4) {
+        place.copy_from_slice(&length.to_ne_bytes());
     }
 }
 

@@ -44,10 +44,12 @@ impl Listener {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
+            // Kernels without next-hop objects have no such group, and take no offence.
+            MulticastGroup::Nexthop,
         ];
         let groups = groups
             .into_iter()
-            .fold(0, |bits, group| bits | 1 << (group as u32 - 1));
+            .fold(0_u32, |bits, group| bits | 1 << (group as u32 - 1));
         let mut listener = TokioSocket::new(NETLINK_ROUTE).map_err(failed)?;
         let socket = listener.socket_mut();
         widen(socket, SOCKET_BUFFER);

@@ -20,11 +20,14 @@ use tracing::{debug, warn};
 
 use crate::{
     error::Error,
-    kernel::{Failure, Found, KernelEvent, Key, Layer, Marks, Op, Owner, Snapshot},
+    kernel::{
+        Failure, Found, FoundObject, KernelEvent, Key, Layer, Marks, ObjectOp, Op, Owner, Snapshot,
+    },
     netlink::{
         decode::{self, Decoded},
         encode::{Encoder, acknowledge, request},
         frame::{Frame, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, frames},
+        nexthop,
     },
     network::Failure as NeighbourFailure,
     plan::Step,
@@ -108,8 +111,25 @@ impl Requester {
 
     /// Carries out operations in order; gives those that failed, by position.
     pub(super) fn write(&mut self, mark: Mark, ops: &[Op]) -> Vec<(usize, Failure)> {
-        let mut failures = Vec::new();
         let mut encoder = Encoder::new(mark);
+        self.send_all(ops, |buffer, op, sequence| {
+            encoder.append(buffer, op, sequence);
+        })
+    }
+
+    /// The same for next-hop objects.
+    pub(super) fn write_objects(&mut self, mark: Mark, ops: &[ObjectOp]) -> Vec<(usize, Failure)> {
+        self.send_all(ops, |buffer, op, sequence| {
+            nexthop::append(buffer, mark.protocol, op, sequence);
+        })
+    }
+
+    fn send_all<T>(
+        &mut self,
+        ops: &[T],
+        mut append: impl FnMut(&mut Vec<u8>, &T, u32),
+    ) -> Vec<(usize, Failure)> {
+        let mut failures = Vec::new();
         let mut from = 0;
         while from < ops.len() {
             let first = self.sequence.wrapping_add(1);
@@ -119,7 +139,7 @@ impl Requester {
             for op in ops.iter().skip(from).take(SEND_MESSAGES) {
                 let start = self.buffer.len();
                 self.sequence = self.sequence.wrapping_add(1);
-                encoder.append(&mut self.buffer, op, self.sequence);
+                append(&mut self.buffer, op, self.sequence);
                 // The first is sent however long it is.
                 if count > 0 && self.buffer.len() > SEND_OCTETS {
                     self.buffer.truncate(start);
@@ -203,6 +223,7 @@ impl Requester {
             },
         )
         .map_err(reading)?;
+        snapshot.objects = self.read_objects()?;
         let mut tables = vec![u32::from(RouteHeader::RT_TABLE_MAIN), marks.current.table];
         tables.extend(marks.retiring.iter().map(|mark| mark.table));
         tables.sort_unstable();
@@ -218,6 +239,25 @@ impl Requester {
             }
         }
         Ok(snapshot)
+    }
+
+    /// The next-hop objects in our range; `None`: this kernel has none.
+    pub(super) fn read_objects(&mut self) -> Result<Option<Vec<FoundObject>>, Error> {
+        let mut found = Vec::new();
+        let ask = |sequence| nexthop::ask_for_all(sequence);
+        let read = self.dump_with(ask, |decoded| {
+            if let Decoded::Object(event) = decoded {
+                found.extend(event.found);
+            }
+        });
+        match read {
+            Ok(()) => Ok(Some(found)),
+            Err(error) if error.raw_os_error() == Some(Failure::EOPNOTSUPP) => Ok(None),
+            Err(source) => Err(Error::Netlink {
+                what: "reading next-hop objects",
+                source,
+            }),
+        }
     }
 
     fn read_routes(
@@ -252,7 +292,8 @@ impl Requester {
         let before = into.lengths();
         for attempt in 1..=DUMP_ATTEMPTS {
             into.truncate(before);
-            let sequence = self.ask_for_all(request)?;
+            let ask = |sequence| self::request(request.clone(), NLM_F_DUMP, sequence);
+            let sequence = self.ask_for_all(ask)?;
             let consistent = self.receive_dump(sequence, |decoded| match decoded {
                 // Kernels without strict checking give every table.
                 Decoded::Route(event) if event.route.table == table => {
@@ -268,9 +309,16 @@ impl Requester {
     }
 
     /// Asks for everything of one kind.
-    fn dump(
+    fn dump(&mut self, message: RouteNetlinkMessage, each: impl FnMut(Decoded)) -> io::Result<()> {
+        self.dump_with(
+            |sequence| request(message.clone(), NLM_F_DUMP, sequence),
+            each,
+        )
+    }
+
+    fn dump_with(
         &mut self,
-        request: RouteNetlinkMessage,
+        request: impl Fn(u32) -> Vec<u8>,
         mut each: impl FnMut(Decoded),
     ) -> io::Result<()> {
         for attempt in 1..=DUMP_ATTEMPTS {
@@ -287,9 +335,9 @@ impl Requester {
     }
 
     /// The sequence number of the answers.
-    fn ask_for_all(&mut self, message: &RouteNetlinkMessage) -> io::Result<u32> {
+    fn ask_for_all(&mut self, request: impl Fn(u32) -> Vec<u8>) -> io::Result<u32> {
         self.sequence = self.sequence.wrapping_add(1);
-        self.buffer = request(message.clone(), NLM_F_DUMP, self.sequence);
+        self.buffer = request(self.sequence);
         retry(|| self.socket.send(&self.buffer, 0))?;
         Ok(self.sequence)
     }

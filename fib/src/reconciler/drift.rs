@@ -13,7 +13,7 @@ use crate::{
     kernel::{KernelEvent, Key, Marks, Owner, RouteEvent, RouteEventKind},
     network::Failure as NeighbourFailure,
     plan::{Removal, step},
-    reconciler::{Reconciler, write::TELL_AT_MOST},
+    reconciler::{Decision, Reconciler, write::TELL_AT_MOST},
     resolve::resolve,
     routes::Standing,
     target::{Id, Target},
@@ -26,7 +26,7 @@ const FIGHT_LAST: Duration = Duration::from_secs(10);
 /// A fight is over when nobody touched the route for so long.
 const TRUCE: Duration = Duration::from_secs(30);
 /// After an address or link went, the kernel drops routes without telling; a look shortly after finds them.
-const SETTLE: Duration = Duration::from_millis(300);
+pub(super) const SETTLE: Duration = Duration::from_millis(300);
 
 /// A neighbour that failed is asked for again this often.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -55,10 +55,14 @@ impl Reconciler {
             return;
         }
         let (mut moved, mut links, mut addresses) = (false, false, false);
+        let mut lost = Vec::new();
         for event in events {
             match event {
                 KernelEvent::LinkChanged(link) => {
                     let (index, down) = (link.index, !link.admin_up);
+                    if !link.usable() {
+                        lost.extend(self.objects.flushed(index));
+                    }
                     self.link_events.extend(self.network.set_link(link));
                     (moved, links) = (true, true);
                     if down {
@@ -66,6 +70,7 @@ impl Reconciler {
                     }
                 }
                 KernelEvent::LinkGone(index) => {
+                    lost.extend(self.objects.flushed(index));
                     self.link_events.extend(self.network.remove_link(index));
                     (moved, addresses) = (true, true);
                     self.suspect(now, index);
@@ -83,6 +88,7 @@ impl Reconciler {
                     }
                 }
                 KernelEvent::Route(event) => moved |= self.observe_route(now, event),
+                KernelEvent::Object(event) => lost.extend(self.observe_object(event)),
                 KernelEvent::Neighbour {
                     interface,
                     address,
@@ -96,6 +102,7 @@ impl Reconciler {
                 }
             }
         }
+        self.lose_routes(now, &lost);
         if addresses {
             self.renew_gate();
         }
@@ -230,9 +237,11 @@ impl Reconciler {
         // IPv6 tells the loss of one hop of several as the loss of a route: what is left is not known.
         let several =
             matches!(&before, Some(Target::Hops(hops)) if hops.len() > 1 && key.prefix.is_ipv6());
+        // With an object its IPv6 routes go, and are told one by one, perhaps after we put them back.
+        let with_object = by == 0 && matches!(&before, Some(Target::Object(_)));
         let kernel = match &found {
             _ if entry.in_flight => self.unknown,
-            None if several => self.unknown,
+            None if several || with_object => self.unknown,
             None => 0,
             Some(target) => {
                 let id = self.targets.acquire(target.clone());
@@ -248,7 +257,7 @@ impl Reconciler {
         // What the kernel itself does follows from links and addresses, and is no drift.
         let wanted_back = self.desired(&key).is_some_and(|desired| desired != kernel);
         if by != 0 && wanted_back && !entry.in_flight {
-            let found = found.map(|target| self.network.target_in_words(&target));
+            let found = found.map(|target| self.target_in_words(&target));
             self.drifted(now, key, found, by);
             if let Some(delay) = self.fight_delay(&key) {
                 self.routes
@@ -353,7 +362,7 @@ impl Reconciler {
             Target::Hops(hops) => hops
                 .iter()
                 .any(|hop| (hop.interface, hop.gateway) == (interface, Some(address))),
-            Target::Unknown | Target::Blackhole => false,
+            Target::Unknown | Target::Blackhole | Target::Object(_) => false,
         })
     }
 
@@ -381,7 +390,9 @@ impl Reconciler {
     pub(super) fn is_outdated(&self, key: &Key) -> bool {
         self.routes.get(key).is_some_and(|entry| {
             let kernel = (entry.kernel != 0).then_some(entry.kernel);
-            step(self.decide(key, entry).target(), kernel, Removal::Allowed).is_some()
+            let decision = self.decide(key, entry);
+            !matches!(decision, Decision::Awaited)
+                && step(decision.target(), kernel, Removal::Allowed).is_some()
         })
     }
 }

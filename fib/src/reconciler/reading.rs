@@ -62,6 +62,7 @@ impl Reconciler {
             own,
             targets,
             retiring,
+            objects,
             ..
         } = snapshot;
         let mut network = Network::new(links, addresses, foreign);
@@ -71,6 +72,7 @@ impl Reconciler {
         self.network.ignore(self.marks.protocols());
         self.connected = self.network.connected();
         self.gate = Gate::new(&self.config.guard, &self.connected);
+        self.compare_objects(objects);
         self.resolve_everything();
 
         let routes = own.len();
@@ -131,7 +133,7 @@ impl Reconciler {
                 let found = self
                     .targets
                     .get(found)
-                    .map(|target| self.network.target_in_words(target));
+                    .map(|target| self.target_in_words(target));
                 self.drifted(now, key, found, 0);
             }
         }

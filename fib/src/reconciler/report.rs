@@ -45,6 +45,7 @@ impl Reconciler {
             ipv4: self.routes.tally4.counts,
             ipv6: self.routes.tally6.counts,
             blackholes: self.routes.tally_blackholes.counts.installed,
+            objects: self.objects.count() as u64,
             refusals,
             totals: self.totals,
             problems: self.problems(),
@@ -68,6 +69,12 @@ impl Reconciler {
             problems.push(format!(
                 "{} more routes fail in the kernel",
                 failed.len() - EXAMPLES
+            ));
+        }
+        for (id, retry) in self.objects.failures().take(EXAMPLES) {
+            let reason = failure_in_words(&retry.failure);
+            problems.push(format!(
+                "next-hop object {id}: {reason}; its routes are plain meanwhile"
             ));
         }
         let unresolved = self
@@ -124,7 +131,7 @@ impl Reconciler {
         RouteStatus {
             prefix: key.prefix,
             next_hops: self.next_hops(entry).to_vec(),
-            kernel: kernel.map(|target| self.network.target_in_words(target)),
+            kernel: kernel.map(|target| self.target_in_words(target)),
             state: self.state(now, key, entry),
         }
     }
@@ -163,6 +170,7 @@ impl Reconciler {
                 };
                 RouteState::Unresolved { reason }
             }
+            Decision::Awaited => RouteState::Pending,
             Decision::Route(_) | Decision::Nothing => {
                 let waits = entry.queued || entry.in_flight || self.is_outdated(key);
                 if waits {
@@ -204,7 +212,7 @@ impl Reconciler {
                 .and_then(|entry| self.targets.get(entry.kernel));
             if let Some(target) = target {
                 let mark = self.marks.current;
-                let words = self.network.target_in_words(target);
+                let words = self.target_in_words(target);
                 let (protocol, metric) = (mark.protocol, layer.metric(mark));
                 kernel_routes.push(format!(
                     "{} {words} proto {protocol} metric {metric}",

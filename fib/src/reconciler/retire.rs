@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     event::Event,
-    kernel::{Batch, Done, Failure, Key, Marks, Op, Purpose},
+    kernel::{Batch, Failure, Key, Marks, Op, Work},
     plan::Step,
     reconciler::{Reconciler, report, write::BATCH},
     route::Mark,
@@ -47,6 +47,9 @@ impl Reconciler {
             retiring: Vec::new(),
         };
         self.renew_marks();
+        if new.protocol != old.protocol {
+            self.renew_objects(new.protocol);
+        }
         self.read_at(now);
     }
 
@@ -92,8 +95,7 @@ impl Reconciler {
                 self.outstanding += 1;
                 return Some(Batch {
                     mark: *mark,
-                    purpose: Purpose::Retire,
-                    ops,
+                    work: Work::Retire(ops),
                 });
             }
         }
@@ -106,11 +108,17 @@ impl Reconciler {
     }
 
     /// What the kernel refused is tried again.
-    pub(super) fn retired(&mut self, now: Instant, done: Done) {
+    pub(super) fn retired(
+        &mut self,
+        now: Instant,
+        mark: Mark,
+        ops: &[Op],
+        failures: &[(usize, Failure)],
+    ) {
         let mut refused = Vec::new();
-        for (index, failure) in &done.failures {
+        for (index, failure) in failures {
             let gone = matches!(failure.errno, Failure::ESRCH | Failure::ENOENT);
-            if let (false, Some(op)) = (gone, done.batch.ops.get(*index)) {
+            if let (false, Some(op)) = (gone, ops.get(*index)) {
                 refused.push(op.key);
                 if refused.len() == 1 {
                     let words = report::failure_in_words(failure);
@@ -127,7 +135,7 @@ impl Reconciler {
         let earlier = self
             .retiring
             .iter_mut()
-            .find(|retiring| retiring.mark == done.batch.mark);
+            .find(|retiring| retiring.mark == mark);
         if let (false, Some(retiring)) = (refused.is_empty(), earlier) {
             retiring.keys.extend(refused);
             retiring.not_before = Some(now + AGAIN);

@@ -108,7 +108,7 @@ impl Rig {
                 }
                 return;
             };
-            let failures = self.memory.write(batch.mark, &batch.ops);
+            let failures = self.memory.write(&batch);
             self.reconciler.done(self.now, Done { batch, failures });
         }
         panic!("it never settles");
@@ -290,8 +290,9 @@ fn routes_the_kernel_dropped_silently_with_a_link_come_back_with_it() {
 }
 
 #[test]
-fn a_dead_link_moves_all_its_prefixes_in_one_turn() {
+fn a_dead_link_moves_all_its_plain_prefixes_in_one_turn() {
     let mut rig = Rig::new(Memory::node());
+    rig.reconciler.objects.from = u32::MAX;
     let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
     let changes: Vec<Change> = (0..5000)
         .map(|n| want(&prefix(n), &["10.0.0.2", "10.0.1.2"]))
@@ -595,6 +596,10 @@ enum Happening {
     Time(u16),
     Complete,
     Mark(bool),
+    StrangerTakesObject(u8),
+    StrangerChangesObject(u8),
+    ForeignObject(u8),
+    ObjectsRefused(bool),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -613,6 +618,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<u16>().prop_map(Time),
         1 => Just(Complete),
         1 => any::<bool>().prop_map(Mark),
+        1 => any::<u8>().prop_map(StrangerTakesObject),
+        1 => any::<u8>().prop_map(StrangerChangesObject),
+        1 => (0..40_u8).prop_map(ForeignObject),
+        1 => any::<bool>().prop_map(ObjectsRefused),
     ]
 }
 
@@ -712,6 +721,17 @@ impl Rig {
                 };
                 self.reconciler.apply(self.now, Config { mark, ..config() });
             }
+            Happening::StrangerTakesObject(n) => {
+                if let Some(id) = self.nth_object(n) {
+                    let events = self.memory.take_object(id);
+                    self.reconciler.observe(self.now, events);
+                }
+            }
+            Happening::StrangerChangesObject(n) => self.change_object(n),
+            Happening::ForeignObject(n) => self.add_foreign_object(n),
+            Happening::ObjectsRefused(refused) => {
+                self.memory.objects_refused = refused.then_some(105);
+            }
         }
     }
 
@@ -756,14 +776,18 @@ impl Rig {
     }
 }
 
+mod objects;
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_kernel_ends_up_as_wanted(
-        happenings in proptest::collection::vec((happening(), any::<bool>()), 1..60)
+        happenings in proptest::collection::vec((happening(), any::<bool>()), 1..60),
+        objects_from in prop_oneof![Just(1_u32), Just(2), Just(u32::MAX)],
     ) {
         let mut rig = Rig::new(Memory::node());
+        rig.reconciler.objects.from = objects_from;
         let mut wanted = BTreeMap::new();
         for (happening, settle) in &happenings {
             rig.happen(happening, &mut wanted);
@@ -772,6 +796,7 @@ proptest! {
             }
         }
         rig.memory.refused.clear();
+        rig.memory.objects_refused = None;
         rig.reconciler.set_complete(Completeness::Complete);
         rig.settle();
         rig.wait(Duration::from_secs(120));
@@ -784,5 +809,6 @@ proptest! {
         prop_assert_eq!(v4.installed + v6.installed, rig.kernel().len() as u64);
         prop_assert_eq!(v4.pending + v6.pending + v4.failed + v6.failed + v4.stale + v6.stale, 0);
         prop_assert!(rig.reconciler.is_in_sync());
+        rig.objects_are_as_they_should_be();
     }
 }

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     event::Event,
-    kernel::{Batch, Done, Failure, Key, Op, Purpose},
+    kernel::{Batch, Done, Failure, Key, Op, Work},
     plan::{Step, step},
     reconciler::{Decision, RETRY_FIRST, RETRY_LAST, Reconciler, Retry, report},
     routes::{Entry, Standing},
@@ -27,6 +27,9 @@ impl Reconciler {
         self.revive(now);
         if self.reading || self.read_due(now) || self.outstanding >= OUTSTANDING {
             return None;
+        }
+        if let Some(objects) = self.write_objects() {
+            return Some(objects);
         }
         let mut ops = Vec::new();
         let mut turns = 0;
@@ -59,12 +62,14 @@ impl Reconciler {
             self.outstanding += 1;
             return Some(Batch {
                 mark: self.marks.current,
-                purpose: Purpose::Write,
-                ops,
+                work: Work::Routes(ops),
             });
         }
+        if self.is_idle() && mem::take(&mut self.stragglers) {
+            self.reconsider(|_, entry| entry.wanted != 0);
+        }
         if self.is_idle() {
-            self.retire(now)
+            self.retire(now).or_else(|| self.sweep_objects())
         } else {
             None
         }
@@ -86,6 +91,10 @@ impl Reconciler {
     fn advance(&mut self, key: Key, may_remove: bool) -> Option<Op> {
         let entry = *self.routes.get(&key)?;
         let decision = self.decide(&key, &entry);
+        if matches!(decision, Decision::Awaited) {
+            self.objects.park(entry.wanted, key);
+            return None;
+        }
         let kernel = (entry.kernel != 0).then_some(entry.kernel);
         let step = step(decision.target(), kernel, self.removal(&entry));
         if matches!(step, Some(Step::Remove)) && !may_remove {
@@ -140,7 +149,7 @@ impl Reconciler {
                 },
                 _ => return,
             },
-            Decision::Nothing | Decision::Route(_) => return,
+            Decision::Nothing | Decision::Route(_) | Decision::Awaited => return,
         };
         self.told += 1;
         self.events.push(event);
@@ -149,20 +158,16 @@ impl Reconciler {
     /// Takes the outcome of a batch.
     pub(crate) fn done(&mut self, now: Instant, done: Done) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        if done.batch.purpose == Purpose::Retire {
-            self.retired(now, done);
-            return;
-        }
+        let Done { batch, failures } = done;
+        let ops = match batch.work {
+            Work::Routes(ops) => ops,
+            Work::Retire(ops) => return self.retired(now, batch.mark, &ops, &failures),
+            Work::Objects(ops) => return self.objects_done(now, ops, failures),
+        };
         let (mut added, mut replaced, mut removed) = (0, 0, 0);
-        let mut failures = done.failures.into_iter().peekable();
-        let sample = done
-            .batch
-            .ops
-            .iter()
-            .take(4)
-            .map(|op| op.key.prefix)
-            .collect();
-        for (index, op) in done.batch.ops.into_iter().enumerate() {
+        let mut failures = failures.into_iter().peekable();
+        let sample = ops.iter().take(4).map(|op| op.key.prefix).collect();
+        for (index, op) in ops.into_iter().enumerate() {
             let mut failure = None;
             while failures.peek().is_some_and(|(failed, _)| *failed <= index) {
                 failure = failures.next().map(|(_, failure)| failure);
@@ -249,6 +254,11 @@ impl Reconciler {
             .failures
             .get(&key)
             .map_or(1, |retry| retry.attempts.saturating_add(1));
+        if let (Step::Create(target) | Step::Replace(target), 1, Failure::EINVAL) =
+            (&op.step, attempts, failure.errno)
+        {
+            self.doubt_object(target);
+        }
         if attempts == 1 && self.told < TELL_AT_MOST {
             self.told += 1;
             let reason = report::failure_in_words(&failure);
@@ -288,6 +298,7 @@ impl Reconciler {
             self.retries.pop_first();
             self.touch(key);
         }
+        self.objects.revive(now);
         self.calm(now);
     }
 

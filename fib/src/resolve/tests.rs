@@ -27,6 +27,7 @@ fn route(prefix: &str, metric: u32, verdict: Verdict) -> (IpNetwork, Foreign) {
             table: 254,
             metric,
             tos: 0,
+            object: None,
             verdict,
         },
     )

@@ -12,5 +12,6 @@ mod node;
 mod drift;
 mod install;
 mod links;
+mod objects;
 mod restart;
 mod rights;
