@@ -1,11 +1,16 @@
 //! The scene of the stories about sessions: node1 between FRR (AS 65254) and BIRD (AS 65253), which both have pods to tell of.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 
 use crate::container::Container;
 use crate::lab::Lab;
 use crate::segment::Segment;
 use crate::story::write;
+use crate::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// FRR's number on the network.
 pub const FRR: u8 = 254;
@@ -75,18 +80,22 @@ pub fn secret(lab: &Lab, name: &str, password: &str) -> Result<()> {
     write(&lab.manifests().join("secret.yaml"), &text)
 }
 
+const FRR_LOG: &str = "/tmp/frr.log";
+
 /// FRR with the pod CIDRs of three nodes that do not exist: 10.244.54.0/24 to 10.244.56.0/24, and in IPv6 fd00:10:244:54::/64.
 #[must_use]
 pub fn frr(transport: Transport) -> String {
     let node1 = transport.address(1);
     format!(
         "
+log file {FRR_LOG} informational
 ip route 10.244.54.0/24 blackhole
 ip route 10.244.55.0/24 blackhole
 ip route 10.244.56.0/24 blackhole
 ipv6 route fd00:10:244:54::/64 blackhole
 router bgp 65254
  bgp router-id 10.0.0.254
+ bgp log-neighbor-changes
  no bgp ebgp-requires-policy
  neighbor {node1} remote-as 65001
  neighbor {node1} timers connect 1
@@ -157,4 +166,25 @@ pub fn frr_now(frr: &Container, transport: Transport, line: &str) -> Result<()> 
 pub fn clear_frr(frr: &Container, transport: Transport) -> Result<()> {
     let command = format!("clear bgp {}", transport.address(1));
     frr.run(&["vtysh", "-c", &command]).map(drop)
+}
+
+/// Waits until FRR was sent a NOTIFICATION with all of `words`. Its log keeps what the next attempt overwrites in the session's state.
+pub fn frr_was_told(frr: &Container, words: &[&str]) -> Result<()> {
+    eventually(SOON, &format!("FRR was told {words:?}"), || {
+        let log = std::fs::read_to_string(frr.path(FRR_LOG))?;
+        let told = |line: &str| {
+            line.contains("NOTIFICATION: received") && words.iter().all(|word| line.contains(word))
+        };
+        ensure!(log.lines().any(told), "{log}");
+        Ok(())
+    })
+}
+
+/// Waits until BIRD was sent a NOTIFICATION with those words, as its log keeps them.
+pub fn bird_was_told(lab: &Lab, words: &str) -> Result<()> {
+    eventually(SOON, &format!("BIRD was told {words}"), || {
+        let log = lab.said("bird");
+        ensure!(log.contains(&format!("Received: {words}")), "{log}");
+        Ok(())
+    })
 }

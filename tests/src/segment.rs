@@ -114,7 +114,9 @@ impl Segment {
     /// All of that BIRD's `bird.conf`.
     #[must_use]
     pub fn bird_file(number: u8, configuration: &str) -> String {
-        format!("router id 10.0.0.{number};\nprotocol device {{}}\n{configuration}")
+        format!(
+            "log stderr all;\nrouter id 10.0.0.{number};\nprotocol device {{}}\n{configuration}"
+        )
     }
 
     /// A host on which nothing runs yet. Besides its own, all addresses of 10.0.128.0/17 are its own, for speakers by hand.

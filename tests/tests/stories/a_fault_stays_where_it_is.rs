@@ -221,13 +221,7 @@ fn too_many_prefixes_are_told_or_end_that_session_only() {
             "{count: 2, action: Shutdown, idleSeconds: 3600}",
         )?;
         scene.complains(&["prefix"])?;
-        let neighbor = scene.frr.vtysh("show bgp neighbors 10.0.0.1 json")?;
-        ensure!(
-            neighbor
-                .to_string()
-                .contains("Maximum Number of Prefixes Reached"),
-            "{neighbor:#}"
-        );
+        scene::frr_was_told(scene.frr, &["Maximum Number of Prefixes Reached"])?;
         // The operator raises the limit: nobody waits for an hour.
         edit(&scene.bgp, "{count: 2,", "{count: 20,")?;
         scene.up()
@@ -239,12 +233,7 @@ fn a_session_that_is_shut_down_says_so_on_both_sides() {
     Scene::play("shutdown", Transport::IPv4, |scene| {
         scene.with("shutdown: {message: cable swap}")?;
         scene.complains(&["cable swap", "shut down"])?;
-        let neighbor = scene.frr.vtysh("show bgp neighbors 10.0.0.1 json")?;
-        let told = neighbor.to_string();
-        ensure!(
-            told.contains("Administrative Shutdown") && told.contains("cable swap"),
-            "{neighbor:#}"
-        );
+        scene::frr_was_told(scene.frr, &["Administrative Shutdown", "cable swap"])?;
         scene.without("shutdown: {message: cable swap}")?;
         scene.up()?;
         scene.theirs("neighbor node1 shutdown message coffee break")?;

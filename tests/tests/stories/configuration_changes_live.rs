@@ -104,11 +104,7 @@ fn a_peer_comes_and_goes() {
             ensure!(left.keys().eq(["frr"]), "{left:?}");
             Ok(())
         })?;
-        eventually(LIVE, "BIRD was told why", || {
-            let told = lab.node("bird")?.birdc("show protocols all node1")?;
-            ensure!(told.contains("Peer de-configured"), "{told}");
-            Ok(())
-        })?;
+        scene::bird_was_told(lab, "Peer de-configured")?;
         node1.our_route("10.244.54.0/24")?;
         session.untouched(lab)
     });
