@@ -141,6 +141,7 @@ fn settings() -> Settings {
         draining: false,
         stable: true,
         originate: BTreeMap::new(),
+        owners: Arc::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    owners::Owners,
     prefix::{Families, Family, Prefix},
     wire::{Community, LargeCommunity},
 };
@@ -30,6 +31,8 @@ pub struct SpeakerConfig {
     pub ranges: BTreeMap<String, RangeConfig>,
     /// What we originate.
     pub originate: BTreeMap<Prefix, Origination>,
+    /// Whose prefixes are whose: a route for one counts only if it leads to its owner, whatever policies say.
+    pub owners: Arc<Owners>,
     /// Equal-cost multipath.
     pub multipath: Multipath,
     /// How long after the start the sweep and our End-of-RIB wait for the End-of-RIB of peers that are up (RFC 4724 §4.1).

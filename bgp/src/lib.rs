@@ -9,6 +9,7 @@
 
 pub mod config;
 mod listener;
+pub mod owners;
 pub mod peer;
 pub mod prefix;
 pub mod rib;

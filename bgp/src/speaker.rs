@@ -12,7 +12,7 @@ use crate::{
     config::SpeakerConfig,
     prefix::{Family, Prefix},
     rib::task::{Install, RibHandle, Settings},
-    status::{Explanation, RouteStatus, SpeakerStatus},
+    status::{Explanation, Reach, RouteStatus, SpeakerStatus},
 };
 
 mod changes;
@@ -160,6 +160,11 @@ impl Speaker {
     /// Everything known of a prefix, or of the longest prefix that holds an address (a host prefix asks so).
     pub async fn explain(&self, prefix: Prefix) -> Option<Explanation> {
         self.rib.explain(prefix).await
+    }
+
+    /// How the prefixes that peers told us of and that meet one of these ranges are reached.
+    pub async fn reach(&self, ranges: Vec<Prefix>) -> Vec<Reach> {
+        self.rib.reach(ranges).await
     }
 
     /// Asks a peer for all its routes again (RFC 2918). False where there is no such peer.

@@ -139,6 +139,8 @@ pub struct FamilyCounts {
     pub accepted: usize,
     /// … kept from before a restart.
     pub stale: usize,
+    /// … refused because they do not lead to the owner of their prefix ([`crate::owners`]).
+    pub refused_by_origin: usize,
     /// In Adj-RIB-Out.
     pub advertised: usize,
     /// Their End-of-RIB was seen.
@@ -222,6 +224,28 @@ pub enum Fate {
     Refused(String),
 }
 
+/// How a prefix is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Who told us the best route, or, where none may be used, one that is refused.
+    pub from: Option<String>,
+    /// Where the best route leads, and those used beside it; empty: none may be used.
+    pub next_hops: Vec<IpAddr>,
+    /// A route that is refused, where none may be used.
+    pub refused: Option<Refused>,
+}
+
+/// A route that may not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Who told us.
+    pub from: String,
+    /// Why it may not be used, in words.
+    pub why: String,
+}
+
 /// Why the best route to a prefix is the best: what `explain` shows.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -234,4 +258,7 @@ pub struct Explanation {
     pub decided_by: Option<String>,
     /// Peers it is advertised to.
     pub advertised_to: Vec<String>,
+    /// Routes to longer prefixes that hold the address asked for too, but may not be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<RouteStatus>,
 }

@@ -11,6 +11,8 @@
 mod groups;
 #[path = "rib/oracle.rs"]
 mod oracle;
+#[path = "rib/origin.rs"]
+mod origin;
 #[path = "rib/restart.rs"]
 mod restart;
 #[path = "rib/task.rs"]

@@ -86,6 +86,8 @@ pub(crate) struct Desired {
     pub(crate) cordoned: bool,
     /// Which node owns which pod CIDR: what `explain` says.
     pub(crate) owners: BTreeMap<Prefix, String>,
+    /// `podNetwork.clusterCIDRs`.
+    pub(crate) cluster_cidrs: Vec<Prefix>,
     /// What stands in the way.
     pub(crate) problems: Vec<Problem>,
 }
@@ -136,7 +138,7 @@ impl View<'_> {
 pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
     let mut problems = cluster.problems.clone();
     let config = cluster.configuration();
-    let owners = pods::owners(cluster, &config, &mut problems);
+    let pods::Claims { owners, nobodys } = pods::claims(cluster, &config, &mut problems);
     let mut pods: BTreeMap<String, Vec<Prefix>> = BTreeMap::new();
     for (cidr, owner) in &owners {
         pods.entry(owner.clone()).or_default().push(*cidr);
@@ -171,6 +173,7 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
         cluster_id: topology::cluster_id(&view),
         listen: listen::addresses(&view, &sessions, &mut problems),
         originate: originate::all(&view, &sessions, on_cordon, &mut problems),
+        owners: Arc::new(pods::owners(&view, &nobodys)),
         peers: sessions.peers,
         ranges: sessions.ranges,
         multipath: Multipath {
@@ -199,6 +202,13 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
         cni: kernel::conflist(&view),
         drain_wait: Duration::from_secs(view.config.drain.wait_seconds.into()),
         cordoned,
+        cluster_cidrs: view
+            .config
+            .pod_network
+            .cluster_cidrs
+            .iter()
+            .map(|cidr| cidr.0)
+            .collect(),
         owners: view.owners,
         problems,
     }

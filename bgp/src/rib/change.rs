@@ -1,15 +1,15 @@
 //! Routes come and go: what is done to the table, and then what the decision makes of it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use smallvec::SmallVec;
 
 use super::{
     Rib,
     decision::Rules,
-    import,
+    import::{self, Refusal},
     intern::AttributesId,
-    peer::Peer,
+    peer::{Inbound, Peer},
     route::{Flags, Route, Source},
     side::used,
     table::{Number, Touched},
@@ -21,11 +21,20 @@ use crate::{
     wire::{Attributes, Nlri, update::Announced},
 };
 
+/// What import makes of a route.
+#[derive(Clone, Copy)]
+struct Ruling {
+    /// The attributes it is used with.
+    effective: AttributesId,
+    /// [`Flags::REFUSED`] and why, or nothing.
+    refused: Flags,
+}
+
 impl Rib {
     /// Routes of a peer with attributes in common.
     pub(super) fn announce(&mut self, id: PeerId, announced: &Announced) {
         let received = self.attributes.intern(&announced.attributes);
-        let mut ruled: Option<(AttributesId, bool)> = None;
+        let mut ruled: Option<Ruling> = None;
         for nlri in &announced.nlri {
             if !self.may_have_more(id, *nlri) {
                 break;
@@ -33,92 +42,80 @@ impl Rib {
             let Some(peer) = self.peers.get(&id) else {
                 break;
             };
-            let (effective, refused) = match ruled {
-                Some(ruled) => ruled,
-                None => {
-                    let ruling = self.import(peer.id, nlri.prefix, &announced.attributes, received);
-                    let Some(peer) = self.peers.get(&id) else {
-                        break;
-                    };
-                    if !import::depends_on_prefix(peer) {
-                        // Held until the end of the loop.
-                        ruled = Some(ruling);
-                    }
-                    ruling
-                }
+            let alone = import::depends_on_prefix(&self.settings, peer, &nlri.prefix);
+            let ruling = match ruled {
+                Some(ruled) if !alone => ruled,
+                _ => self.import(id, nlri.prefix, &announced.attributes, received),
             };
-            self.insert(id, *nlri, received, (effective, refused));
-            if ruled.is_none() {
-                self.attributes.release(effective);
+            self.insert(id, *nlri, received, ruling);
+            if alone {
+                self.attributes.release(ruling.effective);
+            } else {
+                // Held until the end of the loop.
+                ruled = Some(ruling);
             }
         }
-        if let Some((effective, _)) = ruled {
-            self.attributes.release(effective);
+        if let Some(ruled) = ruled {
+            self.attributes.release(ruled.effective);
         }
         self.attributes.release(received);
     }
 
-    /// The attributes a route is used with (one more holder), and whether it is refused.
+    /// What import makes of a route; its attributes have one more holder.
     fn import(
         &mut self,
         id: PeerId,
         prefix: Prefix,
         attributes: &Attributes,
         received: AttributesId,
-    ) -> (AttributesId, bool) {
+    ) -> Ruling {
         let outcome = self
             .peers
             .get(&id)
             .map(|peer| import::import(&self.settings, peer, prefix, attributes));
-        match outcome {
-            Some(Ok(std::borrow::Cow::Owned(changed))) => {
-                (self.attributes.intern(&Arc::new(changed)), false)
-            }
-            outcome => {
-                self.attributes.hold(received);
-                (received, !matches!(outcome, Some(Ok(_))))
-            }
+        if let Some(Ok(Cow::Owned(changed))) = outcome {
+            return Ruling {
+                effective: self.attributes.intern(&Arc::new(changed)),
+                refused: Flags::empty(),
+            };
+        }
+        self.attributes.hold(received);
+        Ruling {
+            effective: received,
+            refused: match outcome {
+                Some(Ok(_)) => Flags::empty(),
+                Some(Err(Refusal::Origin(_))) => Flags::REFUSED | Flags::ASTRAY,
+                Some(Err(_)) | None => Flags::REFUSED,
+            },
         }
     }
 
-    fn insert(
-        &mut self,
-        id: PeerId,
-        nlri: Nlri,
-        received: AttributesId,
-        (effective, refused): (AttributesId, bool),
-    ) {
+    fn insert(&mut self, id: PeerId, nlri: Nlri, received: AttributesId, ruling: Ruling) {
         let family = nlri.prefix.family();
         let since = self.since;
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let mut flags = Flags::empty();
-        flags.set(Flags::REFUSED, refused);
+        let mut flags = ruling.refused;
         flags.set(Flags::EXTERNAL, peer.kind == PeerKind::External);
         let route = Route {
             source: peer.source(),
             path_id: nlri.path_id,
             received,
-            effective,
+            effective: ruling.effective,
             since,
             flags,
         };
         let inbound = peer.inbound_mut(family);
-        match self
+        let old = self
             .sides
             .of_mut(family)
-            .insert(nlri.prefix, route, &mut self.attributes)
-        {
-            Some(old) => {
-                inbound.stale = inbound
-                    .stale
-                    .saturating_sub(usize::from(old.flags.contains(Flags::STALE)));
-                inbound.accepted = inbound.accepted.saturating_sub(usize::from(old.eligible()));
-            }
-            None => inbound.received += 1,
+            .insert(nlri.prefix, route, &mut self.attributes);
+        if let Some(old) = &old {
+            inbound.less(old);
         }
-        inbound.accepted += usize::from(route.eligible());
+        inbound.more(&route);
+        self.tell_if_astray(id, nlri.prefix, &route, old.map(|old| old.flags));
     }
 
     /// A route of a peer is gone.
@@ -203,21 +200,35 @@ impl Rib {
                 continue;
             }
             for number in self.sides.of(family).table.numbers() {
-                let Some(destination) = self.sides.of(family).table.get(number) else {
-                    continue;
-                };
-                let of_peer: SmallVec<[Route; 1]> = destination
-                    .routes
-                    .as_slice()
-                    .iter()
-                    .filter(|route| route.is_from(source))
-                    .copied()
-                    .collect();
-                for route in of_peer {
+                for route in self.routes_where(family, number, |route| route.is_from(source)) {
                     self.import_one_again(id, family, number, &route);
                 }
             }
         }
+    }
+
+    /// Looks at all routes to a prefix again, each with the import of its peer.
+    pub(super) fn import_prefix_again(&mut self, family: Family, number: Number) {
+        for route in self.routes_where(family, number, |_| true) {
+            if let Some(id) = route.source.as_peer() {
+                self.import_one_again(id, family, number, &route);
+            }
+        }
+    }
+
+    fn routes_where(
+        &self,
+        family: Family,
+        number: Number,
+        which: impl Fn(&Route) -> bool,
+    ) -> SmallVec<[Route; 1]> {
+        let destination = self.sides.of(family).table.get(number);
+        destination
+            .into_iter()
+            .flat_map(|destination| destination.routes.as_slice())
+            .filter(|route| which(route))
+            .copied()
+            .collect()
     }
 
     fn import_one_again(&mut self, id: PeerId, family: Family, number: Number, route: &Route) {
@@ -227,8 +238,9 @@ impl Rib {
         let Some(attributes) = self.attributes.get(route.received).cloned() else {
             return;
         };
-        let (effective, refused) = self.import(id, prefix, &attributes, route.received);
-        if effective != route.effective || refused == route.eligible() {
+        let Ruling { effective, refused } = self.import(id, prefix, &attributes, route.received);
+        let flags = route.flags.difference(Flags::REFUSED | Flags::ASTRAY) | refused;
+        if effective != route.effective || flags != route.flags {
             let side = self.sides.of_mut(family);
             if let Some(destination) = side.table.get_mut(number)
                 && let Some(place) = destination.routes.find(route.source, route.path_id)
@@ -236,17 +248,17 @@ impl Rib {
                 self.attributes.hold(effective);
                 self.attributes.release(place.effective);
                 place.effective = effective;
-                place.flags.set(Flags::REFUSED, refused);
+                place.flags = flags;
                 let used = used(place.flags);
                 side.touch(number, used);
             }
             if let Some(peer) = self.peers.get_mut(&id) {
                 let inbound = peer.inbound_mut(family);
-                inbound.accepted = inbound
-                    .accepted
-                    .saturating_sub(usize::from(route.eligible()));
-                inbound.accepted += usize::from(!refused);
+                inbound.less(route);
+                inbound.more(&Route { flags, ..*route });
             }
+            let now = Route { flags, ..*route };
+            self.tell_if_astray(id, prefix, &now, Some(route.flags));
         }
         self.attributes.release(effective);
     }
@@ -269,14 +281,28 @@ impl Rib {
 impl Peer {
     /// One route of it is gone.
     fn lost(&mut self, family: Family, route: &Route) {
-        let inbound = self.inbound_mut(family);
-        inbound.received = inbound.received.saturating_sub(1);
-        inbound.stale = inbound
-            .stale
-            .saturating_sub(usize::from(route.flags.contains(Flags::STALE)));
-        inbound.accepted = inbound
-            .accepted
-            .saturating_sub(usize::from(route.eligible()));
+        self.inbound_mut(family).less(route);
+    }
+}
+
+impl Inbound {
+    /// One route more, as it is counted.
+    fn more(&mut self, route: &Route) {
+        self.received += 1;
+        self.accepted += usize::from(route.eligible());
+        self.astray += usize::from(route.flags.contains(Flags::ASTRAY));
+        self.stale += usize::from(route.flags.contains(Flags::STALE));
+    }
+
+    /// One route less.
+    fn less(&mut self, route: &Route) {
+        let less = |count: &mut usize, counted: bool| {
+            *count = count.saturating_sub(usize::from(counted));
+        };
+        less(&mut self.received, true);
+        less(&mut self.accepted, route.eligible());
+        less(&mut self.astray, route.flags.contains(Flags::ASTRAY));
+        less(&mut self.stale, route.flags.contains(Flags::STALE));
     }
 }
 

@@ -60,6 +60,7 @@ impl Rib {
         for peer in again {
             self.import_again(peer);
         }
+        self.check_origins_again(&old.owners);
         if choice {
             self.decide_all();
         }

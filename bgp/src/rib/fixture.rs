@@ -37,6 +37,7 @@ pub(super) fn settings() -> Settings {
         draining: false,
         stable: false,
         originate: BTreeMap::new(),
+        owners: Arc::default(),
     }
 }
 

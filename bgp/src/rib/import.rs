@@ -2,6 +2,10 @@
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
+mod origin;
+
+use origin::WrongOrigin;
+
 use super::{
     peer::Peer,
     policy::{self, OwnAs, Subject},
@@ -33,6 +37,8 @@ pub(super) enum Refusal {
     OwnNextHop(IpAddr),
     /// The import policy rejects it.
     Policy { name: String, rule: Option<usize> },
+    /// It does not lead to the owner of its prefix.
+    Origin(WrongOrigin),
 }
 
 impl fmt::Display for Refusal {
@@ -64,6 +70,7 @@ impl fmt::Display for Refusal {
             Self::Policy { name, rule: None } => {
                 write!(f, "import policy {name}: no rule accepts it")
             }
+            Self::Origin(wrong) => write!(f, "origin check: {wrong}"),
         }
     }
 }
@@ -76,6 +83,20 @@ pub(super) fn import<'a>(
     received: &'a Attributes,
 ) -> Result<Cow<'a, Attributes>, Refusal> {
     check(settings, peer, received)?;
+    let outcome = ask_policy(peer, prefix, received);
+    // Whatever the policy says: what it lets in must lead to the owner, and of what it keeps out this is the graver fault.
+    let attributes = outcome.as_deref().unwrap_or(received);
+    if let Some(next_hop) = attributes.next_hop {
+        origin::check(&settings.owners, peer, prefix, next_hop).map_err(Refusal::Origin)?;
+    }
+    outcome
+}
+
+fn ask_policy<'a>(
+    peer: &Peer,
+    prefix: Prefix,
+    received: &'a Attributes,
+) -> Result<Cow<'a, Attributes>, Refusal> {
     let mut attributes = Cow::Borrowed(received);
     if peer.kind == PeerKind::External && received.local_pref.is_some() {
         attributes.to_mut().local_pref = None; // RFC 4271 §5.1.5
@@ -103,8 +124,8 @@ pub(super) fn import<'a>(
 }
 
 /// Whether the outcome may differ between prefixes that share their attributes.
-pub(super) fn depends_on_prefix(peer: &Peer) -> bool {
-    policy::depends_on_prefix(&peer.config.import)
+pub(super) fn depends_on_prefix(settings: &Settings, peer: &Peer, prefix: &Prefix) -> bool {
+    policy::depends_on_prefix(&peer.config.import) || settings.owners.claimed(prefix).is_some()
 }
 
 fn check(settings: &Settings, peer: &Peer, received: &Attributes) -> Result<(), Refusal> {

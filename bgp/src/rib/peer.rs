@@ -40,6 +40,8 @@ pub(super) struct Peer {
     pub(super) session: Option<Live>,
     pub(super) families: [Inbound; 2],
     pub(super) limit: Limit,
+    /// When a route that leads astray was last spoken of, seconds since the start.
+    pub(super) astray_said: Option<u32>,
     pub(super) updates_out: u64,
     /// Restart time it told when it went, for how long to wait once it is back.
     pub(super) restart_time: Duration,
@@ -69,6 +71,8 @@ pub(super) struct Inbound {
     pub(super) received: usize,
     pub(super) accepted: usize,
     pub(super) stale: usize,
+    /// Refused because they do not lead to the owner of their prefix.
+    pub(super) astray: usize,
     /// Its End-of-RIB was seen in this session.
     pub(super) end_of_rib: bool,
     /// When the session ended that the oldest of what is stale came by.
@@ -116,6 +120,7 @@ impl Peer {
             session: None,
             families: [Inbound::default(); 2],
             limit: Limit::default(),
+            astray_said: None,
             updates_out: 0,
             restart_time: Duration::ZERO,
         }

@@ -66,6 +66,7 @@ impl Rib {
                     received: inbound.received,
                     accepted: inbound.accepted,
                     stale: inbound.stale,
+                    refused_by_origin: inbound.astray,
                     advertised: group.map_or(0, |group| group.told_to(peer.id)),
                     end_of_rib: inbound.end_of_rib,
                 },
@@ -185,7 +186,7 @@ impl Rib {
         )
     }
 
-    fn refusal(&self, prefix: Prefix, route: &Route) -> String {
+    pub(super) fn refusal(&self, prefix: Prefix, route: &Route) -> String {
         let peer = route.source.as_peer().and_then(|id| self.peers.get(&id));
         let outcome = peer
             .zip(self.attributes.get(route.received))
@@ -284,29 +285,36 @@ impl Rib {
         let family = prefix.family();
         let side = self.sides.of(family);
         let has_routes = |found: &Destination| !found.routes.is_empty();
-        let exact = side
-            .table
-            .find(prefix)
-            .filter(|number| side.table.get(*number).is_some_and(has_routes));
-        let number = match exact {
-            Some(number) => number,
-            None if prefix.length() == family.bits() => {
-                side.table.longest_match(prefix, has_routes)?
-            }
-            None => return None,
+        let asked = prefix;
+        let number = if asked.length() == family.bits() {
+            // Packets go by the longest prefix with a route that may be used.
+            let usable = |found: &Destination| found.routes.best().is_some();
+            side.table
+                .longest_match(asked, usable)
+                .or_else(|| side.table.longest_match(asked, has_routes))?
+        } else {
+            side.table
+                .find(asked)
+                .filter(|number| side.table.get(*number).is_some_and(has_routes))?
         };
         let prefix = side.table.prefix(number)?;
+        let clock = Clock { now, wall };
         let routes = side.table.get(number)?.routes.as_slice();
         Some(Explanation {
             prefix,
-            candidates: self
-                .known(family, number, prefix, Clock { now, wall })
-                .collect(),
+            candidates: self.known(family, number, prefix, clock).collect(),
             decided_by: self
                 .decision(routes)
                 .and_then(|decision| decision.decided_by)
                 .map(|reason| reason.to_string()),
             advertised_to: self.advertised_to(side, number),
+            passed_over: (prefix.length().saturating_add(1)..=asked.length())
+                .filter_map(|length| {
+                    let longer = Prefix::new(asked.address(), length)?;
+                    Some((longer, side.table.find(longer)?))
+                })
+                .flat_map(|(longer, number)| self.known(family, number, longer, clock))
+                .collect(),
         })
     }
 

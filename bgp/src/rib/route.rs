@@ -50,6 +50,8 @@ bitflags::bitflags! {
         const MULTIPATH = 32;
         /// Not repeated yet since the peer said that it begins to tell everything again (RFC 7313).
         const UNREFRESHED = 64;
+        /// Refused because it does not lead to the owner of its prefix.
+        const ASTRAY = 128;
     }
 }
 

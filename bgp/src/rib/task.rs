@@ -21,9 +21,10 @@ use driver::Task;
 
 use crate::{
     config::{Multipath, Origination, PeerConfig, SpeakerConfig},
+    owners::Owners,
     prefix::{Families, Family, Prefix},
     speaker::{Event, RouteQuery},
-    status::{Explanation, FamilyCounts, PeerKind, RouteStatus},
+    status::{Explanation, FamilyCounts, PeerKind, Reach, RouteStatus},
     wire::{self, NextHop, Notification, RouteRefresh, Update},
 };
 
@@ -185,6 +186,8 @@ pub struct Settings {
     pub stable: bool,
     /// What we originate.
     pub originate: BTreeMap<Prefix, Origination>,
+    /// Whose prefixes are whose.
+    pub owners: Arc<Owners>,
 }
 
 impl From<&SpeakerConfig> for Settings {
@@ -198,6 +201,7 @@ impl From<&SpeakerConfig> for Settings {
             draining: config.draining,
             stable: true,
             originate: config.originate.clone(),
+            owners: config.owners.clone(),
         }
     }
 }
@@ -234,6 +238,8 @@ pub enum ToRib {
     Routes(RouteQuery, oneshot::Sender<Vec<RouteStatus>>),
     /// All about one prefix.
     Explain(Prefix, oneshot::Sender<Option<Explanation>>),
+    /// How ranges are reached.
+    Reach(Vec<Prefix>, oneshot::Sender<Vec<Reach>>),
 }
 
 /// Counts, cheap to ask for.
@@ -341,6 +347,13 @@ impl RibHandle {
         self.ask(|reply| ToRib::Explain(prefix, reply))
             .await
             .flatten()
+    }
+
+    /// How what meets these ranges is reached; nothing when the task has ended.
+    pub async fn reach(&self, ranges: Vec<Prefix>) -> Vec<Reach> {
+        self.ask(|reply| ToRib::Reach(ranges, reply))
+            .await
+            .unwrap_or_default()
     }
 
     /// Turns true when all initial routes are in ([`Settings::deferral`]); never false again.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bgp::{
     config::{CommunityValue, Match, Policy, PrefixRange, Rule, Set, Source, Verdict},
+    owners::{Owner, Owners},
     prefix::{Families, Family, Prefix},
     rib::task::{Ending, PeerChange},
     status::PeerKind,
@@ -12,7 +13,7 @@ use bgp::{
 };
 use proptest::prelude::*;
 
-use crate::world::{World, attributes, origination, prefix, settings};
+use crate::world::{World, address, attributes, origination, prefix, settings};
 
 const PEERS: u32 = 6;
 
@@ -35,6 +36,7 @@ enum Step {
     Client(u32, bool),
     Remove(u32),
     Originate(usize, Option<u8>),
+    Owners(u8),
     Drain(bool),
     Install,
     Block(u32, bool),
@@ -60,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (peer.clone(), any::<bool>()).prop_map(|(peer, client)| Step::Client(peer, client)),
         1 => peer.prop_map(Step::Remove),
         2 => (0..PREFIXES.len(), any::<Option<u8>>()).prop_map(|(which, how)| Step::Originate(which, how)),
+        2 => any::<u8>().prop_map(Step::Owners),
         1 => any::<bool>().prop_map(Step::Drain),
         2 => Just(Step::Install),
         5 => (1..=PEERS, any::<bool>()).prop_map(|(peer, blocked)| Step::Block(peer, blocked)),
@@ -149,6 +152,26 @@ fn policy(how: u8) -> Option<Arc<Policy>> {
         rules,
         default,
     }))
+}
+
+/// Who has which prefixes: each peer is somebody's address, and the third has several.
+fn owners(how: u8) -> Owners {
+    let owner = |peer: u32| Owner {
+        name: format!("owner{peer}"),
+        addresses: vec![address(peer)],
+        forwards: how & 64 != 0 && peer == 3,
+    };
+    let has = |peer: u32| match peer {
+        _ if how & 128 != 0 => vec![],
+        1 => vec![prefix("10.1.0.0/16")],
+        2 if how & 1 != 0 => vec![prefix("10.2.0.0/16")],
+        3 => vec![prefix("10.3.0.0/24"), prefix("fd02::/64")],
+        4 if how & 2 != 0 => vec![prefix("10.2.0.0/16"), prefix("fd01::/64")],
+        _ => vec![],
+    };
+    let nobodys = (how & 4 != 0).then(|| (prefix("10.4.0.0/24"), "disputed".to_owned()));
+    let peers = 1..=PEERS - u32::from(how & 8 != 0);
+    Owners::new(peers.map(|peer| (owner(peer), has(peer))), nobodys)
 }
 
 /// What is so in the end.
@@ -298,6 +321,9 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                 }
             }
         }),
+        Step::Owners(how) => {
+            world.reconfigure(|settings| settings.owners = Arc::new(owners(how)));
+        }
         Step::Drain(draining) => world.reconfigure(|settings| settings.draining = draining),
         Step::Install => world.install(),
         Step::Block(peer, blocked) => {

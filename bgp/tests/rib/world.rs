@@ -52,6 +52,7 @@ pub(crate) fn settings() -> Settings {
         draining: false,
         stable: false,
         originate: BTreeMap::new(),
+        owners: Arc::default(),
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn speaker(ours: Ipv4Addr, asn: u32) -> SpeakerConfig {
         peers: [].into(),
         ranges: [].into(),
         originate: [].into(),
+        owners: Arc::default(),
         multipath: Multipath {
             max_paths: 16,
             as_path_relax: false,

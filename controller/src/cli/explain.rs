@@ -63,6 +63,15 @@ pub(crate) fn text(report: &ExplainReport) -> String {
             );
         }
     }
+    let passed_over = report
+        .speaker
+        .iter()
+        .flat_map(|speaker| &speaker.passed_over);
+    let passed_over: Vec<_> = passed_over.cloned().collect();
+    if !passed_over.is_empty() {
+        text.push_str("\nMore specific, but refused\n");
+        text.push_str(&indented(&routes::table(&passed_over)));
+    }
     let Some(kernel) = &report.kernel else {
         return text;
     };

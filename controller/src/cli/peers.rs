@@ -197,6 +197,7 @@ fn families(peer: &PeerStatus) -> String {
         "RECEIVED",
         "ACCEPTED",
         "STALE",
+        "WRONG ORIGIN",
         "ADVERTISED",
         "END-OF-RIB",
     ]);
@@ -206,6 +207,7 @@ fn families(peer: &PeerStatus) -> String {
             counts.received.to_string(),
             counts.accepted.to_string(),
             counts.stale.to_string(),
+            counts.refused_by_origin.to_string(),
             counts.advertised.to_string(),
             if counts.end_of_rib { "seen" } else { "not yet" }.into(),
         ]);

@@ -92,10 +92,42 @@ pub(super) fn named(view: &View<'_>, problems: &mut Vec<Problem>) -> Sessions {
 
 /// Whether the rule is for this node.
 fn applies(view: &View<'_>, spec: &BGPPeerSpec) -> bool {
+    is_for(spec, view.name, &view.node)
+}
+
+fn is_for(spec: &BGPPeerSpec, name: &str, node: &Node) -> bool {
     match &spec.node {
-        Some(node) => node == view.name,
-        None => spec.node_selector.matches(&view.node.labels),
+        Some(only) => only == name,
+        None => spec.node_selector.matches(&node.labels),
     }
+}
+
+/// Whether another node is told to stand as next hop in what it passes on to us: a rule of its own for a session with us says
+/// nextHopMode Self, and passes on what others told it.
+pub(super) fn forwards(view: &View<'_>, name: &str, node: &Node) -> bool {
+    let passes_on = |spec: &BGPPeerSpec| {
+        spec.next_hop_mode == crd::peer::NextHopMode::SelfAddress
+            && (spec.route_reflector_client || spec.export.is_some())
+    };
+    let with_us = |spec: &BGPPeerSpec| {
+        let is_ours = |address: IpAddr| view.addresses.each().any(|own| own == address);
+        let in_range = |range: &Prefix| {
+            let mut own = view.addresses.each();
+            own.any(|own| range.contains(&Prefix::host(own)))
+        };
+        spec.peer_address.is_some_and(is_ours)
+            || spec.peer_range.is_some_and(|range| in_range(&range.0))
+            || spec
+                .peer_selector
+                .as_ref()
+                .is_some_and(|selector| selector.matches(&view.node.labels))
+    };
+    name != view.name
+        && view
+            .cluster
+            .peers
+            .values()
+            .any(|spec| passes_on(spec) && is_for(spec, name, node) && with_us(spec))
 }
 
 /// The rule with its timers merged in; what does not fit together falls back to BGPConfiguration's.

@@ -1,19 +1,31 @@
 //! Whose pod CIDR is whose: overlaps are found and the later claim is left out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
-use bgp::prefix::Prefix;
+use bgp::{
+    owners::{Owner, Owners},
+    prefix::Prefix,
+};
 
-use super::{View, session::Sessions};
+use super::{View, peers, session::Sessions};
 use crate::{cluster::Cluster, crd::BGPConfigurationSpec, problem::Problem};
+
+/// Pod CIDRs and whose they are.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// Those of a node.
+    pub(super) owners: BTreeMap<Prefix, String>,
+    /// Those that are left out and belong to nobody, with the reason.
+    pub(super) nobodys: BTreeMap<Prefix, String>,
+}
 
 /// Every pod CIDR and its node. A CIDR that overlaps one of an older node, a service CIDR or the address of a node is
 /// left out: it is neither announced nor accepted.
-pub(super) fn owners(
+pub(super) fn claims(
     cluster: &Cluster,
     config: &BGPConfigurationSpec,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<Prefix, String> {
+) -> Claims {
     let mut nodes: Vec<_> = cluster.nodes.iter().collect();
     nodes.sort_by_key(|(name, node)| {
         (
@@ -22,11 +34,12 @@ pub(super) fn owners(
             name.as_str(),
         )
     });
-    let mut owners: BTreeMap<Prefix, String> = BTreeMap::new();
+    let mut claims = Claims::default();
+    let owners = &mut claims.owners;
     for (name, node) in nodes {
         for cidr in &node.pod_cidrs {
             let about = format!("Node {name}");
-            if let Some((other, owner)) = overlapping(&owners, cidr) {
+            if let Some((other, owner)) = overlapping(owners, cidr) {
                 if owner != name {
                     problems.push(Problem::error(
                         about,
@@ -45,6 +58,9 @@ pub(super) fn owners(
                     about,
                     format!("its pod CIDR {cidr} overlaps the service CIDR {service}: it is neither announced nor accepted; give the node another range"),
                 ));
+                claims
+                    .nobodys
+                    .insert(*cidr, format!("it overlaps the service CIDR {service}"));
                 continue;
             }
             if !config.pod_network.cluster_cidrs.is_empty()
@@ -62,27 +78,31 @@ pub(super) fn owners(
             owners.insert(*cidr, name.clone());
         }
     }
-    apart_from_nodes(cluster, config, &mut owners, problems);
-    owners
+    apart_from_nodes(cluster, config, &mut claims, problems);
+    claims
 }
 
 /// Pod CIDRs that hold the address of a node would cut it off.
 fn apart_from_nodes(
     cluster: &Cluster,
     config: &BGPConfigurationSpec,
-    owners: &mut BTreeMap<Prefix, String>,
+    claims: &mut Claims,
     problems: &mut Vec<Problem>,
 ) {
     for name in cluster.nodes.keys() {
         for address in cluster.addresses(name).each() {
             let host = Prefix::host(address);
-            if let Some((cidr, owner)) = overlapping(owners, &host) {
+            if let Some((cidr, owner)) = overlapping(&claims.owners, &host) {
                 problems.push(Problem::error(
                     format!("Node {owner}"),
                     format!("its pod CIDR {cidr} holds the address {address} of node {name}: it is neither announced nor accepted; pods and nodes need separate ranges"),
                 ));
                 let cidr = *cidr;
-                owners.remove(&cidr);
+                claims.owners.remove(&cidr);
+                claims.nobodys.insert(
+                    cidr,
+                    format!("it holds the address {address} of node {name}"),
+                );
             }
             for (what, ranges) in [
                 ("pod network", &config.pod_network.cluster_cidrs),
@@ -118,6 +138,35 @@ pub(super) fn covering<'a>(
     prefix: &Prefix,
 ) -> Option<(&'a Prefix, &'a String)> {
     overlapping(owners, prefix).filter(|(cidr, _)| cidr.contains(prefix))
+}
+
+/// What the origin check goes by: the pod CIDRs of the other nodes, and every address of every node. Our own pod CIDRs are not
+/// in it: no route to them is ever installed.
+pub(super) fn owners(view: &View<'_>, nobodys: &BTreeMap<Prefix, String>) -> Owners {
+    let own = |cidr: &Prefix| view.node.pod_cidrs.contains(cidr);
+    let nodes = view.cluster.nodes.iter().map(|(name, node)| {
+        let given = view.cluster.bgp_nodes.get(name);
+        let given = given.into_iter().flat_map(|given| &given.addresses);
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for address in given.chain(&node.internal_ips) {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        let owner = Owner {
+            name: name.clone(),
+            addresses,
+            forwards: peers::forwards(view, name, node),
+        };
+        let theirs = if name == view.name {
+            &[]
+        } else {
+            view.pod_cidrs(name)
+        };
+        (owner, theirs.to_vec())
+    });
+    let nobodys = nobodys.iter().filter(|(cidr, _)| !own(cidr));
+    Owners::new(nodes, nobodys.map(|(cidr, why)| (*cidr, why.clone())))
 }
 
 /// Says it where the default import can let nothing in, for want of anything that says what the pod network is.

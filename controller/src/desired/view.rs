@@ -7,6 +7,7 @@ use bgp::{
         CommunityValue, Connect, OverLimit, Password, PeerAsn, PeerConfig, Policy, Rule, Set,
         SpeakerConfig, Ttl, Verdict,
     },
+    owners::Claimed,
     prefix::Families,
 };
 use serde_json::{Map, Value, json};
@@ -84,11 +85,26 @@ fn speaker(config: &SpeakerConfig) -> Value {
         if config.multipath.max_paths != 16 {
             all.insert("maxPaths".into(), config.multipath.max_paths.into());
         }
+        let owners: BTreeMap<String, String> = config.owners.claims().map(claim).collect();
+        if !owners.is_empty() {
+            all.insert("owners".into(), json!(owners));
+        }
         if config.draining {
             all.insert("draining".into(), true.into());
         }
     }
     all
+}
+
+/// A prefix and whose it is.
+fn claim(claimed: Claimed<'_>) -> (String, String) {
+    match claimed {
+        Claimed::By { prefix, owner } if owner.forwards => {
+            (prefix.to_string(), format!("{owner}, forwards for others"))
+        }
+        Claimed::By { prefix, owner } => (prefix.to_string(), owner.to_string()),
+        Claimed::ByNobody { prefix, why } => (prefix.to_string(), format!("nobody: {why}")),
+    }
 }
 
 fn peer(peer: &PeerConfig) -> Value {

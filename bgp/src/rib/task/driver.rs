@@ -123,6 +123,9 @@ impl Task {
             rib.stop_installing();
         }
         for event in rib.take_events() {
+            if let Event::Problem { peer, text } = &event {
+                tracing::warn!(peer, "{text}");
+            }
             // Nobody listening is no error.
             let _ = self.events.send(event);
         }
@@ -158,6 +161,7 @@ fn answer(rib: &mut Rib, now: Instant, question: ToRib) {
         ToRib::Explain(prefix, reply) => {
             drop(reply.send(rib.explain(prefix, now, SystemTime::now())));
         }
+        ToRib::Reach(ranges, reply) => drop(reply.send(rib.reach(ranges))),
         ToRib::Peer(..) | ToRib::Configure(..) | ToRib::AskRefresh(_) => {}
     }
 }

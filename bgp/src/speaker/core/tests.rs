@@ -44,6 +44,7 @@ fn config() -> SpeakerConfig {
         .into(),
         ranges: [].into(),
         originate: [].into(),
+        owners: Arc::default(),
         multipath: Multipath {
             max_paths: 1,
             as_path_relax: false,
