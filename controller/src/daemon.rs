@@ -18,6 +18,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
+    audit,
     cli::run::Options,
     cluster::{Addresses, Cluster, files},
     control::{self, socket},
@@ -149,9 +150,11 @@ impl<'a> Daemon<'a> {
                 addresses: addresses(&cluster),
                 loaded: SystemTime::now(),
                 duty: facts.duty,
+                astray: Arc::default(),
                 problems: Vec::new(),
             }),
         });
+        tokio::spawn(audit::lasting::watch(running.clone()));
         let mut daemon = Self {
             options,
             running,

@@ -15,6 +15,7 @@ use fib::{Fib, Lookup};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    audit::{self, Audit, Evidence, Finding},
     cluster::Addresses,
     desired::{Desired, Duty},
     journal::Journal,
@@ -54,6 +55,8 @@ pub(crate) struct Now {
     pub(crate) addresses: Arc<std::collections::BTreeMap<String, Addresses>>,
     pub(crate) loaded: SystemTime,
     pub(crate) duty: Duty,
+    /// Routes that have not been as they should be for a while.
+    pub(crate) astray: Arc<[Finding]>,
     /// What the daemon itself ran into: a file that cannot be read, a conflist that cannot be written.
     pub(crate) problems: Vec<Problem>,
 }
@@ -91,6 +94,38 @@ impl Running {
         }
     }
 
+    /// How the routes of the pod network compare with what the cluster says should be.
+    pub(crate) async fn audit(&self) -> Result<Audit, Stopping> {
+        let desired = self.now().desired;
+        let speaker = self.speaker().await?;
+        self.audit_of(&desired, &speaker).await
+    }
+
+    async fn audit_of(
+        &self,
+        desired: &Desired,
+        speaker: &SpeakerStatus,
+    ) -> Result<Audit, Stopping> {
+        let reach = match &*self.speaker.read().await {
+            Some(speaker) => speaker.reach(audit::ranges(desired)).await,
+            None => return Err(Stopping),
+        };
+        let not_installed = fib::Filter {
+            only_problems: true,
+            ..fib::Filter::default()
+        };
+        let kernel = match &self.fib {
+            Some(fib) => fib.routes(not_installed).await.ok(),
+            None => None,
+        };
+        Ok(audit::audit(&Evidence {
+            desired,
+            speaker,
+            reach: &reach,
+            kernel: kernel.as_deref(),
+        }))
+    }
+
     /// `GET /v1/status`.
     pub(crate) async fn status(&self) -> Result<StatusReport, Stopping> {
         let now = self.now();
@@ -100,6 +135,8 @@ impl Running {
         let mut problems = desired.problems.clone();
         problems.extend(now.problems.iter().cloned());
         problems.extend(report::troubles(&speaker, kernel.as_ref(), desired));
+        let audit = self.audit_of(desired, &speaker).await?;
+        problems.extend(audit::lasting(&now.astray, &audit));
         if self.fib.is_some() && kernel.is_none() {
             problems.push(Problem::error(
                 "kernel",
@@ -144,6 +181,7 @@ impl Running {
             routes: report::sum(&speaker),
             prefixes: speaker.prefixes.clone(),
             kernel,
+            audit: audit.abridged(),
             memory_kib: report::memory_kib(),
         })
     }
@@ -281,15 +319,14 @@ fn misled(
         .filter(|route| matches!(route.fate, Fate::Best | Fate::Multipath));
     for route in used {
         let Some(hop) = route.next_hop else { continue };
-        let other = now.addresses.iter().find(|(node, addresses)| {
-            **node != owner.node && addresses.each().any(|address| address == hop)
-        });
-        if let Some((other, _)) = other {
+        let other = now.desired.speaker.owners.at(hop);
+        if let Some(other) = other.filter(|other| other.name != owner.node && !other.forwards) {
             return Some(format!(
-                "{} belongs to node {}, but the route from {} leads to node {other} ({hop}): look at what that node announces",
+                "{} belongs to node {}, but the route from {} leads to node {} ({hop}): look at what that node announces",
                 owner.cidr,
                 owner.node,
-                route.from.as_deref().unwrap_or("this node")
+                route.from.as_deref().unwrap_or("this node"),
+                other.name
             ));
         }
     }

@@ -14,6 +14,7 @@ use bgp::{
 use serde::Serialize;
 
 use crate::{
+    audit::Audit,
     desired::{Desired, Duty},
     problem::Problem,
 };
@@ -56,6 +57,8 @@ pub(crate) struct StatusReport {
     pub(crate) prefixes: BTreeMap<String, usize>,
     /// What the kernel has; `None`: nothing is installed (`kernel.install: false`).
     pub(crate) kernel: Option<fib::Status>,
+    /// The routes of the pod network against what the cluster says should be.
+    pub(crate) audit: Audit,
     /// Resident memory, KiB.
     pub(crate) memory_kib: u64,
 }
@@ -188,6 +191,7 @@ pub(crate) fn sum(speaker: &SpeakerStatus) -> BTreeMap<Family, FamilyCounts> {
         sum.received += counts.received;
         sum.accepted += counts.accepted;
         sum.stale += counts.stale;
+        sum.refused_by_origin += counts.refused_by_origin;
         sum.advertised += counts.advertised;
     }
     all
@@ -213,6 +217,7 @@ pub(crate) fn troubles(
             .map(|text| Problem::error("kernel", text)),
     );
     let nodes_up = speaker.peers.values().any(|peer| peer.mesh && is_up(peer));
+    problems.extend(speaker.peers.values().filter_map(strays));
     for peer in speaker.peers.values() {
         if is_up(peer) || is_held_down(desired, &peer.name) {
             continue;
@@ -233,6 +238,18 @@ pub(crate) fn troubles(
         });
     }
     problems
+}
+
+/// A peer whose routes would lead pods of other nodes astray.
+fn strays(peer: &PeerStatus) -> Option<Problem> {
+    let families = peer.families.values();
+    let refused: usize = families.map(|counts| counts.refused_by_origin).sum();
+    (refused > 0).then(|| {
+        Problem::warning(
+            format!("peer {}", peer.name),
+            format!("{refused} of its routes are refused by the origin check, for they would lead packets for a node's pods elsewhere: routelet routes received {} says which; look at what it announces", peer.name),
+        )
+    })
 }
 
 /// A length of time in its two largest units: `3d4h`, `5m12s`, `0.2s`.

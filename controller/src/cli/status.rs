@@ -87,12 +87,20 @@ pub(crate) fn text(status: &StatusReport) -> String {
             "{prefixes} prefixes; {} received, {} accepted, {} advertised",
             counts.received, counts.accepted, counts.advertised
         );
-        if counts.stale > 0 {
-            let _ = write!(told, ", {} stale", counts.stale);
+        for (count, what) in [
+            (counts.stale, "stale"),
+            (counts.refused_by_origin, "refused by the origin check"),
+        ] {
+            if count > 0 {
+                let _ = write!(told, ", {count} {what}");
+            }
         }
         line(&family.to_string(), told);
     }
     line("Kernel", kernel(status));
+    if status.audit.expected > 0 {
+        line("Pods", status.audit.summary());
+    }
     line(
         "Daemon",
         format!(
