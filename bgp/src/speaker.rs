@@ -152,6 +152,11 @@ impl Speaker {
         self.ask(Command::Status).await
     }
 
+    /// Returns once the task that owns the routes answers, however busy it is; false when it has ended.
+    pub async fn answers(&self) -> bool {
+        self.rib.counts().await.is_some()
+    }
+
     /// Routes.
     pub async fn routes(&self, query: RouteQuery) -> Vec<RouteStatus> {
         self.rib.routes(query).await

@@ -23,6 +23,8 @@ pub struct SpeakerStatus {
     pub complete: bool,
     /// Prefixes known, by family.
     pub prefixes: BTreeMap<String, usize>,
+    /// Distinct sets of path attributes in memory.
+    pub attribute_sets: usize,
     /// Peers by name.
     pub peers: BTreeMap<String, PeerStatus>,
     /// What stands in the way as a whole (a port in use), in words with the remedy.
@@ -55,6 +57,8 @@ pub struct PeerStatus {
     pub last_error: Option<String>,
     /// What to do about it, if something is known ("MD5 on one side only?").
     pub hint: Option<String>,
+    /// The NOTIFICATION, of whichever side, that ended the last session or, where there was none, the last attempt.
+    pub last_notification: Option<NotificationStatus>,
     /// What was agreed, while it is up.
     pub session: Option<SessionStatus>,
     /// Counts by family.
@@ -91,6 +95,28 @@ pub enum SessionState {
     OpenConfirm,
     /// Routes flow.
     Established,
+}
+
+/// A NOTIFICATION in numbers (RFC 4271 §4.5); what it means is in the words of the last error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationStatus {
+    /// Error code.
+    pub code: u8,
+    /// Error subcode.
+    pub subcode: u8,
+    /// Who said it.
+    pub from: End,
+}
+
+/// One end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// This speaker.
+    Us,
+    /// The peer.
+    Peer,
 }
 
 /// What was agreed on a session.

@@ -4,6 +4,7 @@
 //! GET  /v1/status  /v1/peers[?peer=]  /v1/routes[?direction=&peer=&family=&prefix=&limit=]  /v1/fib[?within=&problems=&limit=]
 //!      /v1/explain?query=  /v1/events[?follow=true]  /v1/dump
 //! POST /v1/drain  /v1/undrain  /v1/reload
+//! GET  /metrics  /healthz  /readyz[?verbose]: the same as over TCP
 //! ```
 //! The header `routelet-healthy` says what the command line makes its exit code.
 
@@ -32,10 +33,10 @@ use crate::{
     cli,
     journal::Entry,
     node::{Order, Running, Stopping},
-    report,
+    report, web,
 };
 
-mod body;
+pub(crate) mod body;
 pub(crate) mod query;
 pub(crate) mod socket;
 
@@ -203,8 +204,12 @@ async fn route(
         (&Method::POST, "/v1/drain") => order(running, Order::Drain, as_text).await,
         (&Method::POST, "/v1/undrain") => order(running, Order::Undrain, as_text).await,
         (&Method::POST, "/v1/reload") => order(running, Order::Reload, as_text).await,
+        (&Method::GET, path) if web::PATHS.contains(&path) => {
+            Ok(web::answer(path, &query, running).await)
+        }
         (method, path) => Err(Refusal::NotFound(format!(
-            "no {method} {path}; there are GET /v1/{{status,peers,routes,fib,explain,events,dump}} and POST /v1/{{drain,undrain,reload}}"
+            "no {method} {path}; there are GET /v1/{{status,peers,routes,fib,explain,events,dump}}, POST /v1/{{drain,undrain,reload}} and GET {}",
+            web::PATHS.join(", ")
         ))),
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     problem::Problem,
     state::State,
     watch::Changes,
+    web,
 };
 
 mod pumps;
@@ -61,9 +62,11 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let (orders_in, orders) = mpsc::channel(16);
     let mut daemon = Daemon::start(options, cluster, orders_in).await?;
     let server = tokio::spawn(control::serve(listener, daemon.running.clone()));
+    let web = tokio::spawn(web::serve(options.metrics_address, daemon.running.clone()));
     let result = daemon.run(orders).await;
     daemon.stop().await;
     server.abort();
+    web.abort();
     result
 }
 
@@ -153,6 +156,7 @@ impl<'a> Daemon<'a> {
                 astray: Arc::default(),
                 problems: Vec::new(),
             }),
+            web: web::State::default(),
         });
         tokio::spawn(audit::lasting::watch(running.clone()));
         let mut daemon = Self {
@@ -366,6 +370,9 @@ impl<'a> Daemon<'a> {
             Order::Reload(reply) => {
                 let done = self.reload("routelet reload").await;
                 let _ = reply.send(done);
+            }
+            Order::Ping(reply) => {
+                let _ = reply.send(());
             }
             Order::Drain(reply) if self.facts.duty == Duty::Drained => {
                 let _ = reply.send(Ok("drained already".into()));

@@ -1,7 +1,7 @@
 //! What happened lately: a ring of facts for `routelet events`, each logged once.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
 }
 
 /// What kind of thing happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// A session came up or went down.
@@ -49,6 +49,16 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Session,
+        Self::Kernel,
+        Self::Link,
+        Self::Config,
+        Self::Daemon,
+        Self::Problem,
+    ];
+
     /// The word for it.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -73,6 +83,8 @@ pub(crate) struct Journal {
 struct Ring {
     entries: VecDeque<Entry>,
     last: u64,
+    /// How many of each kind there have been, whether they are kept or not.
+    counts: BTreeMap<Kind, u64>,
 }
 
 impl Default for Journal {
@@ -101,6 +113,8 @@ impl Journal {
     pub(crate) fn note(&self, kind: Kind, peer: Option<String>, text: impl Into<String>) {
         let mut ring = self.ring();
         ring.last = ring.last.saturating_add(1);
+        let count = ring.counts.entry(kind).or_default();
+        *count = count.saturating_add(1);
         let entry = Entry {
             number: ring.last,
             at: SystemTime::now(),
@@ -114,6 +128,11 @@ impl Journal {
         ring.entries.push_back(entry.clone());
         // Inside the lock, so that no follower misses or doubles an entry; nobody following is no error.
         let _ = self.followers.send(entry);
+    }
+
+    /// How many facts of each kind there have been since the start.
+    pub(crate) fn counts(&self) -> BTreeMap<Kind, u64> {
+        self.ring().counts.clone()
     }
 
     /// The entries that are kept, the oldest first.

@@ -15,12 +15,14 @@ mod desired;
 mod gateways;
 mod install;
 mod journal;
+mod metrics;
 mod node;
 mod problem;
 mod render;
 mod report;
 mod state;
 mod watch;
+mod web;
 
 fn main() -> ExitCode {
     cli::Cli::parse().run()

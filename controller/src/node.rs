@@ -19,8 +19,10 @@ use crate::{
     cluster::Addresses,
     desired::{Desired, Duty},
     journal::Journal,
+    metrics::Scrape,
     problem::Problem,
     report::{self, Dump, ExplainReport, FibReport, Owner, PeerCounts, RoutesReport, StatusReport},
+    web,
 };
 
 /// What an operator orders over the control socket.
@@ -32,6 +34,8 @@ pub(crate) enum Order {
     Undrain(oneshot::Sender<Result<String, String>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<String, String>>),
+    /// Say that the loop turns.
+    Ping(oneshot::Sender<()>),
 }
 
 /// The running node.
@@ -46,6 +50,7 @@ pub(crate) struct Running {
     pub(crate) speaker: tokio::sync::RwLock<Option<Speaker>>,
     pub(crate) fib: Option<Fib>,
     pub(crate) now: RwLock<Now>,
+    pub(crate) web: web::State,
 }
 
 /// What changes with each reload.
@@ -128,6 +133,22 @@ impl Running {
 
     /// `GET /v1/status`.
     pub(crate) async fn status(&self) -> Result<StatusReport, Stopping> {
+        self.status_and_peers().await.map(|(status, _)| status)
+    }
+
+    /// `GET /metrics`.
+    pub(crate) async fn scrape(&self) -> Result<Scrape, Stopping> {
+        let (status, peers) = self.status_and_peers().await?;
+        Ok(Scrape {
+            status,
+            peers,
+            desired: self.now().desired,
+            events: self.journal.counts(),
+        })
+    }
+
+    /// As `status` and `peers`, asked once.
+    async fn status_and_peers(&self) -> Result<(StatusReport, Vec<PeerStatus>), Stopping> {
         let now = self.now();
         let speaker = self.speaker().await?;
         let kernel = self.kernel().await;
@@ -135,8 +156,12 @@ impl Running {
         let mut problems = desired.problems.clone();
         problems.extend(now.problems.iter().cloned());
         problems.extend(report::troubles(&speaker, kernel.as_ref(), desired));
+<<<<<<< HEAD
         let audit = self.audit_of(desired, &speaker).await?;
         problems.extend(audit::lasting(&now.astray, &audit));
+=======
+        problems.extend(self.web.problem());
+>>>>>>> a6efee2 (Serve metrics, /healthz and /readyz, put together from the status when asked, with as many series however large the mesh; a dashboard and alerts of them)
         if self.fib.is_some() && kernel.is_none() {
             problems.push(Problem::error(
                 "kernel",
@@ -163,7 +188,7 @@ impl Running {
         problems.sort();
         problems.dedup();
         let in_step = kernel.as_ref().is_none_or(|kernel| kernel.in_sync);
-        Ok(StatusReport {
+        let status = StatusReport {
             node: self.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             healthy: speaker.complete && in_step && !problems.iter().any(Problem::is_error),
@@ -177,13 +202,16 @@ impl Running {
             duty: now.duty,
             cordoned: desired.cordoned,
             complete: speaker.complete,
+            settled: self.web.settled(),
             peers: PeerCounts::of(&speaker, desired),
             routes: report::sum(&speaker),
             prefixes: speaker.prefixes.clone(),
+            attribute_sets: speaker.attribute_sets,
             kernel,
             audit: audit.abridged(),
             memory_kib: report::memory_kib(),
-        })
+        };
+        Ok((status, speaker.peers.into_values().collect()))
     }
 
     /// `GET /v1/peers`: all, or those that `name` means: a session, a BGPPeer with its sessions, or an address.

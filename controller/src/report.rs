@@ -49,12 +49,16 @@ pub(crate) struct StatusReport {
     pub(crate) cordoned: bool,
     /// All initial routes are in.
     pub(crate) complete: bool,
+    /// When they first were, and the kernel in step with them.
+    pub(crate) settled: Option<SystemTime>,
     /// Sessions in numbers.
     pub(crate) peers: PeerCounts,
     /// Routes by family, all sessions together.
     pub(crate) routes: BTreeMap<Family, FamilyCounts>,
     /// Prefixes with a usable route, by family.
     pub(crate) prefixes: BTreeMap<String, usize>,
+    /// Distinct sets of path attributes in memory.
+    pub(crate) attribute_sets: usize,
     /// What the kernel has; `None`: nothing is installed (`kernel.install: false`).
     pub(crate) kernel: Option<fib::Status>,
     /// The routes of the pod network against what the cluster says should be.
@@ -75,6 +79,8 @@ pub(crate) struct PeerCounts {
     pub(crate) nodes: usize,
     /// … and up.
     pub(crate) nodes_established: usize,
+    /// Up now or at some time since the start.
+    pub(crate) ever_established: usize,
     /// Held down on purpose.
     pub(crate) shutdown: usize,
 }
@@ -161,6 +167,7 @@ impl PeerCounts {
             let up = usize::from(is_up(peer));
             counts.total += 1;
             counts.established += up;
+            counts.ever_established += usize::from(peer.established_count > 0);
             counts.nodes += usize::from(peer.mesh);
             counts.nodes_established += if peer.mesh { up } else { 0 };
             counts.shutdown += usize::from(is_held_down(desired, &peer.name));

@@ -29,6 +29,7 @@ pub(crate) struct Driver<K> {
     pub(crate) link_events: broadcast::Sender<LinkEvent>,
     pub(crate) links: watch::Sender<Arc<Vec<Interface>>>,
     pub(crate) in_sync: watch::Sender<bool>,
+    pub(crate) settled: watch::Sender<bool>,
     pub(crate) flushes: Vec<oneshot::Sender<()>>,
     pub(crate) explanations: HashMap<u64, (IpAddr, Box<Explanation>, oneshot::Sender<Explanation>)>,
     pub(crate) tickets: u64,
@@ -99,6 +100,10 @@ impl<K: Kernel> Driver<K> {
         self.in_sync
             .send_if_modified(|before| std::mem::replace(before, in_sync) != in_sync);
         if in_sync {
+            if self.reconciler.is_complete() {
+                self.settled
+                    .send_if_modified(|before| !std::mem::replace(before, true));
+            }
             for flushed in self.flushes.drain(..) {
                 let _ = flushed.send(());
             }

@@ -35,6 +35,7 @@ pub struct Fib {
     link_events: broadcast::Sender<LinkEvent>,
     links: watch::Receiver<Arc<Vec<Interface>>>,
     in_sync: watch::Receiver<bool>,
+    settled: watch::Receiver<bool>,
 }
 
 /// What the front door asks of the task that owns the routes.
@@ -94,6 +95,7 @@ impl Fib {
         let link_events = broadcast::Sender::new(1024);
         let (links, links_now) = watch::channel(Arc::new(reconciler.interfaces()));
         let (sync, in_sync) = watch::channel(false);
+        let (settle, settled) = watch::channel(false);
         let driver = Driver {
             kernel,
             reconciler,
@@ -103,6 +105,7 @@ impl Fib {
             link_events: link_events.clone(),
             links,
             in_sync: sync,
+            settled: settle,
             flushes: Vec::new(),
             explanations: HashMap::new(),
             tickets: 0,
@@ -115,6 +118,7 @@ impl Fib {
             link_events,
             links: links_now,
             in_sync,
+            settled,
         })
     }
 
@@ -158,6 +162,11 @@ impl Fib {
     /// Follows whether the kernel is in step with what was asked for.
     pub fn in_sync(&self) -> watch::Receiver<bool> {
         self.in_sync.clone()
+    }
+
+    /// Turns true, for good, when the inputs are complete and the kernel is in step with them for the first time.
+    pub fn settled(&self) -> watch::Receiver<bool> {
+        self.settled.clone()
     }
 
     /// Desired against kernel, in numbers.

@@ -77,7 +77,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All kinds, in the order of [`Refusal::code`].
-    pub(crate) const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 13] = [
         "default-route",
         "loopback",
         "link-local",

@@ -455,6 +455,11 @@ impl Reconciler {
         self.complete = complete;
     }
 
+    /// Whether the inputs were declared complete.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// Everything asked for is in the kernel, refused, or known to fail.
     pub(crate) fn is_in_sync(&self) -> bool {
         self.is_idle() && !self.stragglers

@@ -38,6 +38,7 @@ impl Inquiry {
                     .collect(),
                 complete: false,
                 prefixes: BTreeMap::new(),
+                attribute_sets: 0,
                 peers: BTreeMap::new(),
                 problems,
             },
@@ -55,6 +56,7 @@ impl Inquiry {
             .iter()
             .map(|(family, count)| (family.to_string(), *count))
             .collect();
+        speaker.attribute_sets = counts.attribute_sets;
         for (id, answer) in self.peers {
             if let Ok(report) = answer.await {
                 let peer = joined(report.status, id, &counts);

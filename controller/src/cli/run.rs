@@ -8,10 +8,16 @@ use tracing_subscriber::{
 };
 
 use super::{SOCKET, STATE_DIR, UNHEALTHY, USAGE};
-use crate::daemon::{self, Failure};
+use crate::{
+    daemon::{self, Failure},
+    web,
+};
 
 /// Most threads that carry sessions, the Rib and the kernel side.
 const THREADS: usize = 4;
+
+/// Where metrics and health are served unless told otherwise.
+const METRICS_ADDRESS: &str = "127.0.0.1:9179";
 
 /// Run the daemon of a node
 ///
@@ -22,7 +28,8 @@ const THREADS: usize = 4;
     after_help = "Exit codes: 0 stopped, 1 could not run, 2 wrong usage or configuration.\n\n\
                         Examples:\n  \
                         routelet run --node node1 --config /etc/routelet\n  \
-                        routelet run --node $(hostname) --config cluster.yaml --log json"
+                        routelet run --node $(hostname) --config cluster.yaml --log json\n  \
+                        routelet run --node node1 --config /etc/routelet --metrics-address none"
 )]
 pub(crate) struct Options {
     /// The name of this node's Node object
@@ -37,6 +44,14 @@ pub(crate) struct Options {
     /// What outlives the process
     #[arg(long, value_name = "DIR", env = "ROUTELET_STATE_DIR", default_value = STATE_DIR)]
     pub(crate) state_dir: PathBuf,
+    /// Where metrics, /healthz and /readyz are served over HTTP; none: nowhere
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "ROUTELET_METRICS_ADDRESS",
+        default_value = METRICS_ADDRESS
+    )]
+    pub(crate) metrics_address: web::Address,
     /// Form of the log, which goes to standard error
     #[arg(
         long,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
 
 /// The body of an answer.
@@ -38,6 +38,17 @@ impl HttpBody for Body {
             Self::Lines(lines) => lines
                 .poll_recv(context)
                 .map(|line| line.map(|line| Ok(Frame::data(line)))),
+        }
+    }
+
+    /// Known for one piece, so that it is sent with its length and not in chunks.
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(text) => {
+                let octets = text.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(octets).unwrap_or(u64::MAX))
+            }
+            Self::Lines(_) => SizeHint::default(),
         }
     }
 }

@@ -69,6 +69,11 @@ impl Query {
             .filter(|value| !value.is_empty())
     }
 
+    /// Whether `key` is given, with whatever value.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == key)
+    }
+
     /// Whether `key` is given and true.
     pub(crate) fn flag(&self, key: &str) -> Result<bool, Wrong> {
         match self.text(key) {

@@ -62,6 +62,11 @@ impl Place {
     }
 
     pub(crate) fn spawn(&self, name: &str) -> Daemon {
+        self.spawn_with(name, &[])
+    }
+
+    /// With more arguments. Metrics are served nowhere unless they say so: many daemons share this host.
+    pub(crate) fn spawn_with(&self, name: &str, arguments: &[&str]) -> Daemon {
         let log = fs::File::create(self.path(&format!("{name}.log"))).unwrap();
         let child = Command::new(binary())
             .args(["run", "--node", name])
@@ -71,6 +76,8 @@ impl Place {
             .arg(self.path(&format!("{name}.sock")))
             .arg("--state-dir")
             .arg(self.path(&format!("{name}.state")))
+            .args(arguments)
+            .env("ROUTELET_METRICS_ADDRESS", "none")
             .stderr(log)
             .stdout(Stdio::null())
             .spawn()

@@ -17,7 +17,7 @@ use crate::{
     config::{PeerAsn, PeerConfig},
     prefix::Family,
     speaker,
-    status::{MessageCounts, PeerStatus, SessionState, SessionStatus},
+    status::{End, MessageCounts, NotificationStatus, PeerStatus, SessionState, SessionStatus},
     wire::{Message, Notification, Update},
 };
 
@@ -42,6 +42,7 @@ pub(super) struct Reporter {
     /// What ended the last session: the attempts after it fail for lesser reasons.
     ended: Option<String>,
     hint: Option<String>,
+    last_notification: Option<NotificationStatus>,
     last_fault: Option<String>,
     dial_hint: Option<String>,
     before_dial: Counters,
@@ -65,6 +66,7 @@ impl Reporter {
             last_error: None,
             ended: None,
             hint: None,
+            last_notification: None,
             last_fault: None,
             dial_hint: None,
             before_dial: Counters::default(),
@@ -120,7 +122,12 @@ impl Reporter {
         for event in &read.events {
             use super::super::fsm::Event;
             match event {
-                Event::Received(_, message) => self.note(Way::In, in_words(message), 1),
+                Event::Received(_, message) => {
+                    if let Message::Notification(said) = message {
+                        self.ended_by(said, End::Peer);
+                    }
+                    self.note(Way::In, in_words(message), 1);
+                }
                 Event::Updates(_, updates) => {
                     let count = u64::try_from(updates.len()).unwrap_or(u64::MAX);
                     self.note(Way::In, "UPDATE", count);
@@ -156,7 +163,15 @@ impl Reporter {
     /// The last message on a connection.
     pub(super) fn said(&mut self, notification: &Notification) {
         self.messages.messages_out = self.messages.messages_out.saturating_add(1);
+        self.ended_by(notification, End::Us);
         self.note(Way::Out, format!("NOTIFICATION {notification}"), 1);
+    }
+
+    /// The attempts after a session fail for lesser reasons than it did.
+    fn ended_by(&mut self, notification: &Notification, from: End) {
+        if self.state == SessionState::Established || self.ended.is_none() {
+            self.last_notification = Some(numbers(notification, from));
+        }
     }
 
     /// A dial begins.
@@ -266,6 +281,7 @@ impl Reporter {
                 established_count: self.established,
                 last_error: self.why_not_up(),
                 hint: self.hint.clone(),
+                last_notification: self.last_notification,
                 session: session.map(|((_, agreed), (local, remote))| shown(agreed, local, remote)),
                 families: std::collections::BTreeMap::new(),
                 messages: self.messages,
@@ -286,6 +302,17 @@ fn shown(agreed: &Negotiated, local: SocketAddr, remote: SocketAddr) -> SessionS
         capabilities: agreed.capabilities.clone(),
         software: agreed.software.clone(),
         host: agreed.host.clone(),
+    }
+}
+
+/// A Hard Reset (RFC 8538) only says how; why is what it wraps.
+fn numbers(notification: &Notification, from: End) -> NotificationStatus {
+    let inner = notification.inner();
+    let said = inner.as_ref().unwrap_or(notification);
+    NotificationStatus {
+        code: said.code,
+        subcode: said.subcode,
+        from,
     }
 }
 
