@@ -156,12 +156,9 @@ impl Running {
         let mut problems = desired.problems.clone();
         problems.extend(now.problems.iter().cloned());
         problems.extend(report::troubles(&speaker, kernel.as_ref(), desired));
-<<<<<<< HEAD
         let audit = self.audit_of(desired, &speaker).await?;
         problems.extend(audit::lasting(&now.astray, &audit));
-=======
         problems.extend(self.web.problem());
->>>>>>> a6efee2 (Serve metrics, /healthz and /readyz, put together from the status when asked, with as many series however large the mesh; a dashboard and alerts of them)
         if self.fib.is_some() && kernel.is_none() {
             problems.push(Problem::error(
                 "kernel",

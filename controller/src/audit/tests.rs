@@ -55,6 +55,7 @@ impl Scene {
             listen: Vec::new(),
             complete: true,
             prefixes: BTreeMap::new(),
+            attribute_sets: 0,
             peers: peers
                 .map(|(name, config)| (name.clone(), peer(name, config.address)))
                 .collect(),
@@ -116,6 +117,7 @@ fn peer(name: &str, address: IpAddr) -> PeerStatus {
         established_count: 1,
         last_error: None,
         hint: None,
+        last_notification: None,
         session: None,
         families: BTreeMap::new(),
         messages: MessageCounts::default(),

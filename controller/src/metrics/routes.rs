@@ -65,7 +65,27 @@ pub(super) fn write(scrape: &Scrape, page: &mut Page<'_>) -> fmt::Result {
             }),
         )?;
     }
-    Ok(())
+    audit(scrape, page)
+}
+
+/// What is against what the cluster says should be.
+fn audit(scrape: &Scrape, page: &mut Page<'_>) -> fmt::Result {
+    let audit = &scrape.status.audit;
+    page.gauge(
+        "routelet_audit_expected_pod_cidrs",
+        "Pod CIDRs of other nodes, to each of which there should be a route.",
+        [(BARE, audit.expected)],
+    )?;
+    page.gauge(
+        "routelet_audit_deviations",
+        "Routes of the pod network that are not as they should be: missing (none, or not in the kernel), wrong (leads to another node), extra (no node owns it).",
+        [
+            ("missing", audit.missing),
+            ("wrong", audit.wrong),
+            ("extra", audit.extra),
+        ]
+        .map(|(word, count)| ([("is", word)], count)),
+    )
 }
 
 /// A count of a peer's routes.

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, time::SystemTime};
 
 use super::*;
-use crate::{desired::Duty, report::PeerCounts};
+use crate::{audit::Audit, desired::Duty, report::PeerCounts};
 
 const ALL_ANSWER: Tasks = Tasks {
     daemon: Task::Answered,
@@ -34,6 +34,7 @@ fn starting() -> StatusReport {
         prefixes: BTreeMap::new(),
         attribute_sets: 0,
         kernel: Some(kernel(0, 0)),
+        audit: Audit::default(),
         memory_kib: 0,
     }
 }
