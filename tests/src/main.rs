@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tests::converge::{Cluster, Proof};
 use tests::lab::{State, sweep};
 use tests::wait::now;
@@ -154,8 +154,12 @@ fn summary(
 
 fn id_of(file: &Path) -> Result<(Topology, State)> {
     let topology = Topology::read(file)?;
-    let state = State::open(topology.prefix.trim_end_matches('-'))
-        .with_context(|| format!("start it with: topologies/run {} --keep", topology.name))?;
+    let state = State::open(topology.prefix.trim_end_matches('-')).map_err(|error| {
+        anyhow!(
+            "{error}; start it with: topologies/run {} --keep",
+            topology.name
+        )
+    })?;
     Ok((topology, state))
 }
 
