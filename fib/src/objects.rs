@@ -4,11 +4,13 @@
 //! one replacement moves every prefix of the set. It is always a group, also of one; its members are objects of
 //! their own, one for each way out of the node, shared by the groups. No I/O, no clock of its own.
 
+mod plan;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     ops::RangeInclusive,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hashbrown::HashMap;
@@ -16,11 +18,13 @@ use smallvec::SmallVec;
 
 use crate::{
     kernel::{Failure, FoundObject, Key, ObjectOp},
-    plan::{Removal, Step, step},
+    plan::Step,
     reconciler::{RETRY_LAST, Retry},
     resolve::Family,
     target::{Hop, Id},
 };
+
+use plan::{leftovers, named, plan};
 
 /// The number of an object (`nhid` in `ip route`, `id` in `ip nexthop`).
 pub(crate) type ObjectId = u32;
@@ -120,6 +124,8 @@ pub(crate) struct Objects {
     taken: BTreeSet<ObjectId>,
     touched: BTreeSet<ObjectId>,
     failures: BTreeMap<ObjectId, Retry>,
+    /// How often a group was taken from us with its routes, and when last.
+    fights: BTreeMap<ObjectId, (u32, Instant)>,
     last: ObjectId,
     /// Something may be left that nobody needs.
     unswept: bool,
@@ -139,6 +145,7 @@ impl Objects {
             taken: BTreeSet::new(),
             touched: BTreeSet::new(),
             failures: BTreeMap::new(),
+            fights: BTreeMap::new(),
             last: *IDS.end(),
             unswept: false,
         }
@@ -265,6 +272,7 @@ impl Objects {
         self.owners.remove(&group.id);
         self.desired.remove(&group.id);
         self.failures.remove(&group.id);
+        self.fights.remove(&group.id);
         self.unswept = true;
         Some((group.route, group.parked))
     }
@@ -486,6 +494,26 @@ impl Objects {
         }
     }
 
+    /// Someone took a group from us with all its routes: how often in a row, with no more than `truce` between.
+    pub(crate) fn fought(&mut self, id: ObjectId, now: Instant, truce: Duration) -> u32 {
+        let (times, last) = self.fights.entry(id).or_insert((0, now));
+        *times = if *last + truce < now { 1 } else { *times + 1 };
+        *last = now;
+        *times
+    }
+
+    /// The set is better off with plain routes until then; gives the prefixes that waited.
+    pub(crate) fn suspend(&mut self, id: ObjectId, retry: Retry) -> Vec<Key> {
+        self.touched.remove(&id);
+        self.failures.insert(id, retry);
+        let set = self.owners.get(&id).copied();
+        let group = set.and_then(|set| self.of_mut(set));
+        group.map_or_else(Vec::new, |group| {
+            group.progress = Progress::Failing;
+            std::mem::take(&mut group.parked)
+        })
+    }
+
     /// Someone removed an object. `None`: it was not ours; else the groups that are gone with it.
     pub(crate) fn removed(&mut self, id: ObjectId) -> Option<Vec<ObjectId>> {
         let Some(before) = self.kernel.remove(&id) else {
@@ -609,81 +637,4 @@ impl Objects {
 /// The weight of a hop in a group.
 fn weight(hop: &Hop) -> u8 {
     u8::try_from(hop.weight).unwrap_or(u8::MAX).max(1)
-}
-
-/// The members that groups name.
-fn named(objects: &BTreeMap<ObjectId, Object>) -> BTreeSet<ObjectId> {
-    let shares = objects.values().filter_map(|object| match object {
-        Object::Group(shares) => Some(shares),
-        Object::Member(_) | Object::Unknown => None,
-    });
-    shares.flatten().map(|(member, _)| *member).collect()
-}
-
-/// The steps from what is in the `kernel` to what is `desired` for these objects, but for removals: members before
-/// the groups that name them.
-fn plan(
-    desired: &BTreeMap<ObjectId, Object>,
-    kernel: &BTreeMap<ObjectId, Object>,
-    doubted: &BTreeSet<ObjectId>,
-    ids: &BTreeSet<ObjectId>,
-) -> Vec<ObjectOp> {
-    let mut ops: Vec<ObjectOp> = ids
-        .iter()
-        .filter_map(|id| {
-            let there = if doubted.contains(id) {
-                Some(&Object::Unknown)
-            } else {
-                kernel.get(id)
-            };
-            let step = step(desired.get(id), there, Removal::Withheld)?.map(Clone::clone);
-            Some(ObjectOp { id: *id, step })
-        })
-        .collect();
-    ops.sort_by_key(|op| {
-        matches!(
-            op.step,
-            Step::Create(Object::Group(_)) | Step::Replace(Object::Group(_))
-        )
-    });
-    ops
-}
-
-/// The removals of what is in the `kernel` and not `desired`: groups that no route uses, then members that no group
-/// names.
-fn leftovers(
-    desired: &BTreeMap<ObjectId, Object>,
-    kernel: &BTreeMap<ObjectId, Object>,
-    is_used: impl Fn(ObjectId) -> bool,
-) -> Vec<ObjectOp> {
-    let (mut going, mut staying) = (Vec::new(), BTreeMap::new());
-    for (id, object) in kernel {
-        match object {
-            Object::Member(_) => {}
-            Object::Group(_) | Object::Unknown if !desired.contains_key(id) && !is_used(*id) => {
-                going.push(*id)
-            }
-            Object::Group(_) | Object::Unknown => drop(staying.insert(*id, object.clone())),
-        }
-    }
-    // What a group of which nothing is known names is not known either.
-    if !staying.values().any(|object| *object == Object::Unknown) {
-        let mut named = named(&staying);
-        named.extend(self::named(desired));
-        let members = kernel
-            .iter()
-            .filter(|(_, object)| matches!(object, Object::Member(_)));
-        going.extend(
-            members
-                .map(|(id, _)| *id)
-                .filter(|id| !desired.contains_key(id) && !named.contains(id)),
-        );
-    }
-    going
-        .into_iter()
-        .map(|id| ObjectOp {
-            id,
-            step: Step::Remove,
-        })
-        .collect()
 }

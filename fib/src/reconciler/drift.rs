@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// So many times in a row our route is put back at once; after that with back-off.
-const AT_ONCE: u32 = 3;
+pub(super) const AT_ONCE: u32 = 3;
 const FIGHT_FIRST: Duration = Duration::from_millis(200);
 const FIGHT_LAST: Duration = Duration::from_secs(10);
 /// A fight is over when nobody touched the route for so long.
-const TRUCE: Duration = Duration::from_secs(30);
+pub(super) const TRUCE: Duration = Duration::from_secs(30);
 /// After an address or link went, the kernel drops routes without telling; a look shortly after finds them.
 pub(super) const SETTLE: Duration = Duration::from_millis(300);
 
@@ -88,7 +88,7 @@ impl Reconciler {
                     }
                 }
                 KernelEvent::Route(event) => moved |= self.observe_route(now, event),
-                KernelEvent::Object(event) => lost.extend(self.observe_object(event)),
+                KernelEvent::Object(event) => lost.extend(self.observe_object(now, event)),
                 KernelEvent::Neighbour {
                     interface,
                     address,

@@ -9,7 +9,11 @@ use crate::{
     kernel::{Batch, Failure, FoundObject, Key, ObjectEvent, ObjectOp, Work},
     objects::{Object, ObjectId},
     plan::Step,
-    reconciler::{RETRY_FIRST, RETRY_LAST, Reconciler, report},
+    reconciler::{
+        RETRY_FIRST, RETRY_LAST, Reconciler, Retry,
+        drift::{AT_ONCE, SETTLE, TRUCE},
+        report,
+    },
     resolve::Family,
     target::{Hop, Id, Target},
 };
@@ -187,7 +191,7 @@ impl Reconciler {
     }
 
     /// Someone, or the kernel, changed or removed an object; gives the groups that are gone with all their routes.
-    pub(super) fn observe_object(&mut self, event: ObjectEvent) -> Vec<ObjectId> {
+    pub(super) fn observe_object(&mut self, now: Instant, event: ObjectEvent) -> Vec<ObjectId> {
         let ObjectEvent { id, found, by } = event;
         let gone = match found {
             Some(found) => {
@@ -204,8 +208,34 @@ impl Reconciler {
         };
         if by != 0 {
             self.object_drifted(id, None, by);
+            for id in &lost {
+                self.fight_for_object(now, *id);
+            }
         }
         lost
+    }
+
+    /// Put back at once a few times; then the set is plain for a while, ever longer.
+    fn fight_for_object(&mut self, now: Instant, id: ObjectId) {
+        let attempts = self.objects.fought(id, now, TRUCE);
+        if attempts <= AT_ONCE {
+            return;
+        }
+        let failure = Failure {
+            errno: Failure::ENOENT,
+            text: Some(
+                "another program keeps removing it; find it with `ip monitor nexthop`".to_owned(),
+            ),
+        };
+        let at = now + backoff(attempts);
+        let retry = Retry {
+            failure,
+            attempts,
+            at,
+        };
+        let parked = self.objects.suspend(id, retry);
+        self.additions.extend(parked);
+        self.stragglers = true;
     }
 
     fn object_drifted(&mut self, id: ObjectId, found: Option<String>, by: u32) {
@@ -232,7 +262,7 @@ impl Reconciler {
             self.set_kernel(&key, self.unknown);
             self.touch(key);
         }
-        self.read_at(now + super::drift::SETTLE);
+        self.read_at(now + SETTLE);
     }
 
     /// Takes what a reading found.

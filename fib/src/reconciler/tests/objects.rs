@@ -239,6 +239,23 @@ fn an_object_that_someone_removes_is_back_with_all_its_routes() {
 }
 
 #[test]
+fn who_keeps_removing_an_object_leaves_the_set_with_plain_routes_for_a_while() {
+    let mut rig = objects_from_three();
+    rig.want_all(10, &["10.0.0.2"]);
+    for _ in 0..4 {
+        let events = rig.memory.take_object(rig.groups()[0]);
+        rig.reconciler.observe(rig.now, events);
+        rig.settle();
+        rig.all_lead(10, &via(&[("10.0.0.2", 2)]));
+    }
+    assert_eq!(rig.through(), [], "plain after the fourth time");
+    assert!(rig.reconciler.status().problems[0].contains("ip monitor nexthop"));
+    rig.wait(Duration::from_secs(60));
+    assert_eq!(rig.through().len(), 1);
+    rig.all_lead(10, &via(&[("10.0.0.2", 2)]));
+}
+
+#[test]
 fn an_object_that_someone_changes_is_put_right() {
     let mut rig = objects_from_three();
     rig.want_all(10, &["10.0.0.2", "10.0.1.2"]);
