@@ -46,9 +46,11 @@ fn exactly(lab: &Lab, four: u32, six: u32, gateways: [&str; 2]) -> Result<()> {
         ("-4", four, "^2[0-9]\\.", gateways[0]),
         ("-6", six, "^2001:db8:", gateways[1]),
     ] {
+        // An IPv6 route through a next-hop object shows what that holds on a line of its own.
         let shown = node1.sh(&format!(
-            "ip {family} route show table main proto 179 | grep '{start}' | \
-             awk '{{ all++ }} / via {gateway} dev eth1 / {{ right++ }} END {{ print all + 0, right + 0 }}'"
+            "ip {family} route show table main proto 179 | \
+             awk '/^[^ \\t]/ {{ ours = $1 ~ /{start}/; all += ours }} \
+             ours && / via {gateway} dev eth1 / {{ right++ }} END {{ print all + 0, right + 0 }}'"
         ))?;
         ensure!(
             shown.trim() == format!("{count} {count}"),
