@@ -1,6 +1,7 @@
 //! The stories: what must hold, told in the lab against real FRR and BIRD. One file each; one program, so that it links once.
 
 mod a_fault_stays_where_it_is;
+mod a_node_cannot_take_anothers_pods;
 mod a_node_in_trouble_says_so;
 mod a_stuck_peer_costs_nobody_else;
 mod configuration_changes_live;
