@@ -170,7 +170,7 @@ impl<K: Kernel> Driver<K> {
 
 fn tell(event: &Event) {
     match event {
-        Event::Written { .. } => debug!("{event}"),
+        Event::Written { .. } | Event::Flushed { .. } => debug!("{event}"),
         Event::Resynced { drifted: 0, .. }
         | Event::Swept { .. }
         | Event::Healed { .. }

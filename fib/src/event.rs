@@ -66,6 +66,13 @@ pub enum Event {
         /// Times it was taken from us lately.
         times: u32,
     },
+    /// A next-hop object is removed, and with it, at once, its routes: nobody wants any of them.
+    Flushed {
+        /// Its number.
+        id: u32,
+        /// How many routes.
+        routes: usize,
+    },
     /// The kernel refused a next-hop object; the routes that need it are plain until it takes it.
     ObjectFailed {
         /// Its number.
@@ -153,6 +160,9 @@ impl fmt::Display for Event {
                     f,
                     "{prefix} was taken from us {times} times: another program manages it too"
                 )
+            }
+            Self::Flushed { id, routes } => {
+                write!(f, "next-hop object {id} removed with its {routes} routes")
             }
             Self::ObjectFailed { id, reason, .. } => {
                 write!(

@@ -362,6 +362,22 @@ impl Objects {
         ops
     }
 
+    /// What removes an object that belongs to no set, with all routes through it.
+    pub(crate) fn discard(&mut self, id: ObjectId) -> Option<ObjectOp> {
+        let needed = self.desired.contains_key(&id) || self.owners.contains_key(&id);
+        if needed || self.failures.contains_key(&id) {
+            return None;
+        }
+        self.kernel.remove(&id)?;
+        self.doubted.remove(&id);
+        // Its members may go now.
+        self.unswept = true;
+        Some(ObjectOp {
+            id,
+            step: Step::Remove,
+        })
+    }
+
     /// It was written: the prefixes that waited for it, if it was a group that did not stand.
     pub(crate) fn succeeded(&mut self, id: ObjectId) -> Option<Vec<Key>> {
         self.failures.remove(&id);

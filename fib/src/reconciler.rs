@@ -1,6 +1,7 @@
 //! Desired against kernel: takes changes and signals, gives batches to write. No I/O, no clock of its own.
 
 mod drift;
+mod flush;
 mod objects;
 mod reading;
 mod report;
@@ -26,7 +27,7 @@ use crate::{
     guard::{Connected, Gate, Refusal, trunc},
     kernel::{Failure, KernelEvent, Key, Layer, Marks, Snapshot},
     network::Network,
-    objects::{Objects, Progress},
+    objects::{ObjectId, Objects, Progress},
     plan::{Removal, step},
     resolve::{Family, Unresolved, resolve_all},
     route::{Change, NextHop},
@@ -55,6 +56,8 @@ pub(crate) struct Reconciler {
     blackhole: Id,
     routes: Routes,
     objects: Objects,
+    /// Objects of sets that nobody wants any more; their routes may go with them.
+    abandoned: Vec<ObjectId>,
     /// Routes may stand that are plain though their set has an object by now, or the other way round.
     stragglers: bool,
     /// Prefixes to look at, oldest first; everything that may add or replace.
@@ -152,6 +155,7 @@ impl Reconciler {
             targets,
             routes: Routes::default(),
             objects: Objects::new(config.mark.protocol),
+            abandoned: Vec::new(),
             stragglers: false,
             additions: VecDeque::new(),
             removals: Vec::new(),
@@ -248,6 +252,8 @@ impl Reconciler {
         if set == 0 || !self.wanted.release(set) {
             return;
         }
+        self.abandoned
+            .extend(self.objects.of(set).map(|group| group.id));
         self.release_object(set);
         if let Some(Some(Ok(target))) = self.outcomes.get_mut(set as usize).map(Option::take) {
             self.targets.release(target);

@@ -144,6 +144,17 @@ impl Routes {
         blackholes.chain(v4).chain(v6)
     }
 
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.v4.len() + self.v6.len() + self.blackholes.len()
+    }
+
+    /// Nothing of ours is left where this target was in the kernel; gives how many entries that concerns.
+    pub(crate) fn forget_kernel(&mut self, target: Id) -> usize {
+        forget_kernel(&mut self.v4, &mut self.tally4, target)
+            + forget_kernel(&mut self.v6, &mut self.tally6, target)
+    }
+
     /// Starts a comparison with the kernel.
     pub(crate) fn forget_seen(&mut self) {
         for entry in self
@@ -160,6 +171,25 @@ impl Routes {
         self.v4.reserve(v4);
         self.v6.reserve(v6);
     }
+}
+
+fn forget_kernel<P>(entries: &mut HashMap<P, Entry>, tally: &mut Tally, target: Id) -> usize {
+    let mut concerned = 0;
+    entries.retain(|_, entry| {
+        if entry.kernel != target {
+            return true;
+        }
+        concerned += 1;
+        tally.count(entry, |n| *n -= 1);
+        entry.kernel = 0;
+        entry.found = false;
+        let stays = !entry.is_idle();
+        if stays {
+            tally.count(entry, |n| *n += 1);
+        }
+        stays
+    });
+    concerned
 }
 
 fn update<P: std::hash::Hash + Eq, R>(

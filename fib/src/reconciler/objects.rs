@@ -100,7 +100,7 @@ impl Reconciler {
         self.object_batch(ops)
     }
 
-    fn object_batch(&mut self, ops: Vec<ObjectOp>) -> Option<Batch> {
+    pub(super) fn object_batch(&mut self, ops: Vec<ObjectOp>) -> Option<Batch> {
         if ops.is_empty() {
             return None;
         }
@@ -149,6 +149,8 @@ impl Reconciler {
                 }
                 return;
             }
+            // Routes that were to go with it may still be there.
+            (Step::Remove, _) => self.read_at(now + SETTLE),
             _ => {}
         }
         self.totals.failures += 1;

@@ -28,7 +28,7 @@ impl Reconciler {
         if self.reading || self.read_due(now) || self.outstanding >= OUTSTANDING {
             return None;
         }
-        if let Some(objects) = self.write_objects() {
+        if let Some(objects) = self.write_objects().or_else(|| self.flush_abandoned()) {
             return Some(objects);
         }
         let mut ops = Vec::new();
@@ -36,6 +36,10 @@ impl Reconciler {
         self.told = 0;
         // Bounded also where nothing comes of it: a million refusals must not hold up the task.
         while ops.len() < BATCH && turns < 4 * BATCH {
+            // What can go with its object is looked at before it is removed one by one.
+            if self.additions.is_empty() && !self.abandoned.is_empty() {
+                break;
+            }
             turns += 1;
             let removals_next = self.additions.is_empty() || self.passed_over >= PATIENCE;
             let Some(key) = (if removals_next {

@@ -144,6 +144,42 @@ fn ten_thousand_prefixes_leave_a_dead_link_by_one_operation() {
 }
 
 #[test]
+fn ten_thousand_prefixes_that_nobody_wants_go_with_their_object() {
+    in_a_node(|| async {
+        const COUNT: usize = 10_000;
+        let fib = start(open_config()).await;
+        let mut changes: Vec<Change> = (0..COUNT)
+            .map(|n| Change::wanted(prefix(n), hops(&["10.0.0.2"])))
+            .collect();
+        changes.push(Change::wanted(prefix(COUNT), hops(&["10.0.1.2"])));
+        fib.update(changes).await.unwrap();
+        fib.set_complete(Completeness::Complete).await.unwrap();
+        fib.flush().await.unwrap();
+        ip("route add 10.99.0.0/24 via 10.0.0.2 proto static");
+
+        let mut monitor = Monitor::start();
+        let gone = (0..COUNT).map(|n| Change::Withdrawn(prefix(n)));
+        fib.update(gone.collect()).await.unwrap();
+        fib.flush().await.unwrap();
+        assert_eq!(monitor.stop(), [""; 0], "no route was removed by itself");
+        let left = routes(179);
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(left[0].contains("via 10.0.1.2"), "{left:?}");
+        assert_eq!(objects(), [""; 0]);
+        assert_eq!(routes(4).len(), 1, "what is not ours stays");
+        let status = fib.status().await.unwrap();
+        assert_eq!(status.totals.removed, COUNT as u64);
+        assert_eq!(status.objects, 0);
+
+        // Back again: nothing of it is left in our own books either.
+        let back = (0..COUNT).map(|n| Change::wanted(prefix(n), hops(&["10.0.0.2"])));
+        fib.update(back.collect()).await.unwrap();
+        fib.flush().await.unwrap();
+        assert_eq!(routes(179).len(), COUNT + 1);
+    });
+}
+
+#[test]
 fn a_restart_takes_over_objects_and_writes_nothing() {
     in_a_node(|| async {
         let fib = start(open_config()).await;

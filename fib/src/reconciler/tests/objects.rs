@@ -221,6 +221,67 @@ fn a_flap_that_is_over_before_it_is_heard_of_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_large_set_that_nobody_wants_goes_with_its_object_in_one_operation() {
+    let mut rig = objects_from_three();
+    rig.want_all(100, &["10.0.0.2"]);
+    rig.change(&[want("10.250.0.0/24", &["10.0.1.2"])]);
+    rig.reconciler.set_complete(Completeness::Complete);
+    rig.settle();
+    rig.memory.log.clear();
+    rig.memory.object_log.clear();
+    let group = rig.groups()[0];
+    let gone: Vec<Change> = prefixes(100)
+        .iter()
+        .map(|prefix| Change::Withdrawn(net(prefix)))
+        .collect();
+    rig.change(&gone);
+    assert_eq!(rig.kernel().len(), 1, "the other set's route is untouched");
+    assert_eq!(rig.memory.log, [], "no route was removed by itself");
+    assert_eq!(rig.memory.object_log[0], (group, Step::Remove));
+    assert!(rig.memory.own_objects(179).is_empty());
+    rig.want_all(100, &["10.0.0.2"]);
+    assert_eq!(rig.kernel().len(), 101);
+    rig.objects_are_as_they_should_be();
+}
+
+#[test]
+fn an_object_whose_removal_fails_leaves_no_route_behind() {
+    let mut rig = objects_from_three();
+    rig.want_all(100, &["10.0.0.2"]);
+    rig.reconciler.set_complete(Completeness::Complete);
+    rig.settle();
+    rig.memory.objects_refused = Some(16);
+    let gone: Vec<Change> = prefixes(100)
+        .iter()
+        .map(|prefix| Change::Withdrawn(net(prefix)))
+        .collect();
+    rig.change(&gone);
+    rig.wait(Duration::from_secs(1));
+    assert!(rig.kernel().is_empty());
+}
+
+#[test]
+fn an_object_stays_while_a_route_through_it_may_still_be_wanted() {
+    let mut rig = objects_from_three();
+    rig.want_all(100, &["10.0.0.2"]);
+    rig.reconciler.set_complete(Completeness::Complete);
+    rig.settle();
+    let group = rig.groups()[0];
+    // One prefix moves to another set in the same breath: its route is replaced before the object goes.
+    let mut changes: Vec<Change> = prefixes(100)
+        .iter()
+        .skip(1)
+        .map(|prefix| Change::Withdrawn(net(prefix)))
+        .collect();
+    changes.push(want("10.244.0.0/24", &["10.0.1.2"]));
+    rig.memory.log.clear();
+    rig.change(&changes);
+    assert_eq!(rig.memory.log, [(net("10.244.0.0/24"), Step::Replace(()))]);
+    assert!(!rig.groups().contains(&group));
+    rig.all_lead(1, &via(&[("10.0.1.2", 3)]));
+}
+
+#[test]
 fn an_object_that_someone_removes_is_back_with_all_its_routes() {
     let mut rig = objects_from_three();
     rig.want_all(10, &["10.0.0.2"]);
