@@ -16,6 +16,11 @@ fuzz *ARGS:
 lab *ARGS:
     topologies/run {{ARGS}}
 
+# deploy/crds.yaml from the Rust types.
+crds:
+    cargo run --quiet -p controller --bin routelet -- crds > target/crds.yaml
+    mv target/crds.yaml deploy/crds.yaml
+
 # Format, and what clippy has to say.
 tidy:
     cargo fmt --all

@@ -1,4 +1,4 @@
-//! The command line: one file a command. All but `run`, `check`, `cleanup` and `completions` ask the daemon and show the answer.
+//! The command line: one file a command. All but `run`, `check`, `cleanup`, `crds` and `completions` ask the daemon and show the answer.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,6 +8,7 @@ mod check;
 mod cleanup;
 mod client;
 mod completions;
+mod crds;
 mod duty;
 pub(crate) mod events;
 pub(crate) mod explain;
@@ -62,6 +63,7 @@ enum Command {
     Reload(duty::Reload),
     Cleanup(cleanup::Options),
     Check(check::Options),
+    Crds(crds::Options),
     Completions(completions::Options),
 }
 
@@ -101,6 +103,7 @@ impl Cli {
             Command::Reload(options) => options.run(),
             Command::Cleanup(options) => options.run(),
             Command::Check(options) => options.run(),
+            Command::Crds(options) => options.run(),
             Command::Completions(options) => options.run(),
         };
         done.unwrap_or_else(|error| {

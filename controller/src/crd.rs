@@ -1,14 +1,18 @@
 //! Our kinds, exactly as a user writes them: one file each. Group `routelet.dev`, version `v1alpha1`, cluster-scoped.
 //!
 //! Reading one checks every value by itself (an address is an address, a number in range); [`Rules::broken`] checks
-//! what several fields say together.
+//! what several fields say together. The same types give the CustomResourceDefinitions ([`definition`]), so that an API server
+//! refuses what they refuse.
 
 pub(crate) mod advertisement;
 pub(crate) mod configuration;
+pub(crate) mod definition;
 pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod policy;
+mod schema;
 pub(crate) mod selector;
+pub(crate) mod status;
 pub(crate) mod value;
 
 pub(crate) use advertisement::BGPAdvertisementSpec;

@@ -1,5 +1,12 @@
 //! `BGPAdvertisement`: what to announce beside pod CIDRs.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "every column has a type and a place"
+)]
+
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,7 +16,28 @@ use super::{
 };
 
 /// Service addresses and static prefixes, with their attributes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "routelet.dev",
+    version = "v1alpha1",
+    kind = "BGPAdvertisement",
+    plural = "bgpadvertisements",
+    shortname = "bgpadv",
+    category = "routelet",
+    doc = "What to announce beside pod CIDRs: service addresses and static prefixes, with their attributes.",
+    printcolumn(
+        name = "Services",
+        type_ = "string",
+        json_path = ".spec.services.addresses"
+    ),
+    printcolumn(name = "Prefixes", type_ = "string", json_path = ".spec.prefixes"),
+    printcolumn(name = "Peers", type_ = "string", json_path = ".spec.peers"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct BGPAdvertisementSpec {
     /// Which nodes announce; empty: all.
@@ -20,6 +48,7 @@ pub(crate) struct BGPAdvertisementSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) services: Option<Services>,
     /// Static prefixes.
+    #[schemars(length(max = 1024))]
     pub(crate) prefixes: Vec<Cidr>,
     /// Service addresses are announced as prefixes of this length.
     pub(crate) aggregate_length: AggregateLength,
@@ -28,12 +57,13 @@ pub(crate) struct BGPAdvertisementSpec {
 }
 
 /// Which addresses of which services.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Services {
     /// Which services; empty: all.
     pub(crate) selector: LabelSelector,
     /// Which of their addresses.
+    #[schemars(length(min = 1, max = 3))]
     pub(crate) addresses: Vec<ServiceAddress>,
 }
 
@@ -47,7 +77,7 @@ impl Default for Services {
 }
 
 /// A kind of service address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum ServiceAddress {
     /// `status.loadBalancer.ingress`.
     LoadBalancer,
@@ -58,12 +88,14 @@ pub(crate) enum ServiceAddress {
 }
 
 /// Lengths that service addresses are cut to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct AggregateLength {
     /// 1–32.
+    #[schemars(range(min = 1, max = 32))]
     pub(crate) ipv4: u8,
     /// 1–128.
+    #[schemars(range(min = 1, max = 128))]
     pub(crate) ipv6: u8,
 }
 
@@ -77,7 +109,7 @@ impl Default for AggregateLength {
 }
 
 /// What the routes carry.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Attributes {
     /// Communities.

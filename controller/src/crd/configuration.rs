@@ -2,18 +2,38 @@
 
 use std::{net::Ipv4Addr, path::PathBuf};
 
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Rules, Verdicts,
     peer::TimersChange,
+    schema::{Ipv4Text, cel},
     selector::LabelSelector,
     value::{Asn, Cidr},
 };
 
 /// The cluster's AS, topology, timers, pod network, kernel, drain and CNI. With none, every field has its default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "routelet.dev",
+    version = "v1alpha1",
+    kind = "BGPConfiguration",
+    plural = "bgpconfigurations",
+    shortname = "bgpconf",
+    category = "routelet",
+    doc = "The cluster's policy: AS number, topology, timers, pod network, kernel, drain and CNI. Only the one named \"default\" counts; with none, every field has its default.",
+    validation = Rule::new("self.metadata.name == 'default'").message("the only BGPConfiguration is \"default\""),
+    printcolumn(name = "AS", type_ = "integer", json_path = ".spec.asNumber"),
+    printcolumn(name = "Topology", type_ = "string", json_path = ".spec.topology"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[(
+    "self.topology != 'RouteReflector' || (has(self.routeReflectors.nodeSelector.matchLabels) && size(self.routeReflectors.nodeSelector.matchLabels) > 0) || (has(self.routeReflectors.nodeSelector.matchExpressions) && size(self.routeReflectors.nodeSelector.matchExpressions) > 0)",
+    "routeReflectors.nodeSelector is empty and would make every node a reflector; select some by a label",
+)])))]
 pub(crate) struct BGPConfigurationSpec {
     /// AS number of every node that has none of its own (`BGPNode`).
     pub(crate) as_number: Asn,
@@ -22,6 +42,7 @@ pub(crate) struct BGPConfigurationSpec {
     /// For `topology: RouteReflector`.
     pub(crate) route_reflectors: RouteReflectors,
     /// TCP port we listen on, and that other nodes are dialled on.
+    #[schemars(range(min = 1))]
     pub(crate) listen_port: u16,
     /// Which addresses we listen on.
     pub(crate) listen_mode: ListenMode,
@@ -65,7 +86,7 @@ impl Default for BGPConfigurationSpec {
 }
 
 /// Who peers with whom, beside what `BGPPeer` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum Topology {
     /// Every node with every node.
     #[default]
@@ -77,13 +98,14 @@ pub(crate) enum Topology {
 }
 
 /// The nodes that reflect.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct RouteReflectors {
     /// Which nodes.
     pub(crate) node_selector: LabelSelector,
     /// Their common cluster ID (RFC 4456 §7); default: the lowest router ID among them.
     #[serde(rename = "clusterID", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ipv4Text>")]
     pub(crate) cluster_id: Option<Ipv4Addr>,
 }
 
@@ -101,7 +123,7 @@ impl Default for RouteReflectors {
 }
 
 /// Which addresses we listen on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum ListenMode {
     /// The node's InternalIPs, and the `sourceAddress` of peers.
     #[default]
@@ -113,7 +135,7 @@ pub(crate) enum ListenMode {
 }
 
 /// Session timers (RFC 4271 §10), seconds. What is not written follows from what is, as in a BGPPeer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", from = "TimersChange")]
 pub(crate) struct Timers {
     /// First wait before dialling again.
@@ -185,8 +207,12 @@ impl Timers {
 }
 
 /// Graceful restart (RFC 4724, 8538, 9494).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[(
+    "!self.enabled || (self.restartSeconds >= 1 && self.restartSeconds <= 4095)",
+    "restartSeconds is out of range: 1 to 4095 (RFC 4724 §3)",
+)])))]
 pub(crate) struct GracefulRestart {
     /// Whether it is offered.
     pub(crate) enabled: bool,
@@ -195,6 +221,7 @@ pub(crate) struct GracefulRestart {
     /// How long after the start we wait for End-of-RIB.
     pub(crate) deferral_seconds: u16,
     /// Long-lived stale time (RFC 9494), 0–16777215 seconds; 0: not offered.
+    #[schemars(range(max = 16_777_215))]
     pub(crate) long_lived_seconds: u32,
     /// Offer RFC 8538 (a NOTIFICATION keeps routes too).
     pub(crate) notification: bool,
@@ -235,13 +262,15 @@ impl GracefulRestart {
 }
 
 /// A key of a Secret in the daemon's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SecretKeyRef {
     /// The Secret.
+    #[schemars(length(min = 1))]
     pub(crate) name: String,
     /// The key in it.
     #[serde(default = "password")]
+    #[schemars(length(min = 1))]
     pub(crate) key: String,
 }
 
@@ -250,19 +279,25 @@ fn password() -> String {
 }
 
 /// What the pod network is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[(
+    "self.serviceCIDRs.all(s, self.clusterCIDRs.all(c, isCIDR(s) && isCIDR(c) && !cidr(s).containsCIDR(c) && !cidr(c).containsCIDR(s)))",
+    "a service CIDR overlaps the pod network: the two must be disjoint",
+)])))]
 pub(crate) struct PodNetwork {
     /// Learned pod routes must lie inside; empty: the union of all nodes' pod CIDRs.
     #[serde(rename = "clusterCIDRs")]
+    #[schemars(length(max = 16))]
     pub(crate) cluster_cidrs: Vec<Cidr>,
     /// Never installed, never advertised unless an advertisement says so.
     #[serde(rename = "serviceCIDRs")]
+    #[schemars(length(max = 16))]
     pub(crate) service_cidrs: Vec<Cidr>,
 }
 
 /// What each node announces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Advertise {
     /// Its pod CIDRs.
@@ -282,20 +317,30 @@ impl Default for Advertise {
 }
 
 /// What may go into the kernel, and how.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Kernel {
     /// Whether learned routes are installed at all.
     pub(crate) install: bool,
     /// Routing table, 1–4294967295, not 255; 254 is main.
+    #[schemars(range(min = 1), extend("x-kubernetes-validations" = cel(&[(
+        "self != 255",
+        "255 (local) is not allowed; 254 is main",
+    )])))]
     pub(crate) table: u32,
     /// Route protocol number, 5–255: with table and metric what makes a route ours.
+    #[schemars(range(min = 5), extend("x-kubernetes-validations" = cel(&[(
+        "!(self in [186, 11, 12, 17, 80])",
+        "FRR (186), zebra (11), BIRD (12), kube-router (17) and Felix (80) take these for their own and remove them; 179 is free",
+    )])))]
     pub(crate) protocol: u8,
     /// Metric of learned routes, 1–4294967293.
+    #[schemars(range(min = 1, max = 4_294_967_293_u32))]
     pub(crate) metric: u32,
     /// Equal-cost multipath.
     pub(crate) ecmp: bool,
     /// Most next hops of a route, 1–255.
+    #[schemars(range(min = 1))]
     pub(crate) max_paths: u8,
     /// Whether a default route may be learned.
     pub(crate) accept_default_route: bool,
@@ -322,7 +367,7 @@ impl Default for Kernel {
 }
 
 /// What becomes of a route whose next hop no connected or static route leads to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum UnresolvedNextHop {
     /// It is not installed, and says why.
     #[default]
@@ -334,8 +379,22 @@ pub(crate) enum UnresolvedNextHop {
 }
 
 /// Prefixes inside `cidr` whose length is in the range; by default just the CIDR itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[
+    (
+        "!has(self.minLength) || !isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= self.minLength",
+        "minLength is less than the length of cidr",
+    ),
+    (
+        "!has(self.maxLength) || !isCIDR(self.cidr) || (self.maxLength >= (has(self.minLength) ? self.minLength : cidr(self.cidr).prefixLength()) && self.maxLength <= (cidr(self.cidr).ip().family() == 4 ? 32 : 128))",
+        "maxLength does not fit: length of cidr ≤ minLength ≤ maxLength ≤ 32 (IPv6: 128)",
+    ),
+    (
+        "!has(self.minLength) || !isCIDR(self.cidr) || self.minLength <= (cidr(self.cidr).ip().family() == 4 ? 32 : 128)",
+        "minLength does not fit: length of cidr ≤ minLength ≤ maxLength ≤ 32 (IPv6: 128)",
+    ),
+])))]
 pub(crate) struct PrefixRange {
     /// The covering prefix.
     pub(crate) cidr: Cidr,
@@ -375,7 +434,7 @@ impl PrefixRange {
 }
 
 /// What happens when a node goes out of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Drain {
     /// While the node is cordoned.
@@ -394,7 +453,7 @@ impl Default for Drain {
 }
 
 /// What a cordoned node announces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum OnCordon {
     /// Everything, with the GRACEFUL_SHUTDOWN community (RFC 8326).
     #[default]
@@ -406,18 +465,25 @@ pub(crate) enum OnCordon {
 }
 
 /// The CNI configuration list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Cni {
     /// Whether it is written.
     pub(crate) write_conflist: bool,
     /// Where.
+    #[schemars(extend("pattern" = "^/"))]
     pub(crate) directory: PathBuf,
     /// The file's name.
+    #[schemars(extend("pattern" = r"^[^./][^/]*\.conflist$"))]
     pub(crate) name: String,
     /// The bridge that the pods hang on.
+    #[schemars(length(max = 15), extend("pattern" = "^[^/ :]+$"))]
     pub(crate) bridge: String,
     /// MTU of bridge and pods; 0: that of the default route's interface, as the plugin finds it.
+    #[schemars(range(max = 65535), extend("x-kubernetes-validations" = cel(&[(
+        "self == 0 || self >= 68",
+        "it is not allowed: 0 (as the uplink) or 68 to 65535; IPv6 needs 1280",
+    )])))]
     pub(crate) mtu: u32,
     /// Whether `hostPort` works (the `portmap` plugin).
     pub(crate) portmap: bool,

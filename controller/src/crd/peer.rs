@@ -1,20 +1,96 @@
 //! `BGPPeer`: one peering rule: which nodes, whom, how.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "every column has a type and a place"
+)]
+
 use std::net::IpAddr;
 
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Rules, Verdicts,
     configuration::{GracefulRestart, SecretKeyRef, Timers},
     policy::{DefaultAction, FamilyName, Rule, check_rules},
+    schema::{HostText, IpText, cel},
     selector::LabelSelector,
+    status::BGPPeerStatus,
     value::{Asn, Cidr, PeerAsn},
 };
 
 /// One peering rule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "routelet.dev",
+    version = "v1alpha1",
+    kind = "BGPPeer",
+    plural = "bgppeers",
+    shortname = "bp",
+    category = "routelet",
+    status = "BGPPeerStatus",
+    doc = "One peering rule: which nodes, whom, how.",
+    printcolumn(name = "Address", type_ = "string", json_path = ".spec.peerAddress"),
+    printcolumn(
+        name = "Range",
+        type_ = "string",
+        json_path = ".spec.peerRange",
+        priority = 1
+    ),
+    printcolumn(name = "AS", type_ = "string", json_path = ".spec.peerASN"),
+    printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes"),
+    printcolumn(
+        name = "Established",
+        type_ = "integer",
+        json_path = ".status.established"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[
+    (
+        "has(self.peerAddress) || has(self.peerSelector) || has(self.peerRange) || has(self.autoDiscovery)",
+        "it says nobody to peer with: give one of peerAddress, peerSelector, peerRange, autoDiscovery",
+    ),
+    (
+        "[has(self.peerAddress), has(self.peerSelector), has(self.peerRange), has(self.autoDiscovery)].filter(given, given).size() <= 1",
+        "peerAddress, peerSelector, peerRange and autoDiscovery exclude each other: give one of them",
+    ),
+    (
+        "!has(self.node) || !((has(self.nodeSelector.matchLabels) && size(self.nodeSelector.matchLabels) > 0) || (has(self.nodeSelector.matchExpressions) && size(self.nodeSelector.matchExpressions) > 0))",
+        "node and nodeSelector exclude each other: give one of them",
+    ),
+    (
+        "!has(self.peerAddress) || has(self.sourceInterface) || !isIP(self.peerAddress) || ip(self.peerAddress).family() == 4 || !ip(self.peerAddress).isLinkLocalUnicast()",
+        "peerAddress is link-local: say on which link by sourceInterface",
+    ),
+    (
+        "!has(self.sourceAddress) || !has(self.sourceInterface)",
+        "sourceAddress and sourceInterface exclude each other: give one of them",
+    ),
+    (
+        "!has(self.sourceAddress) || !has(self.peerAddress) || !isIP(self.sourceAddress) || !isIP(self.peerAddress) || ip(self.sourceAddress).family() == ip(self.peerAddress).family()",
+        "sourceAddress cannot speak to peerAddress: they are of different families",
+    ),
+    (
+        "!has(self.ttlSecurity) || self.ebgpMultihop == 1",
+        "ttlSecurity and ebgpMultihop exclude each other: ttlSecurity alone says how many hops away the peer is",
+    ),
+    (
+        "!self.routeReflectorClient || self.peerASN != 'External'",
+        "routeReflectorClient: an external peer cannot be a client (RFC 4456)",
+    ),
+    (
+        "!has(self.peerRange) || self.peerPort == 179",
+        "peerPort: we never dial into a peerRange: drop it",
+    ),
+])))]
 pub(crate) struct BGPPeerSpec {
     /// Which nodes; empty: all.
     #[serde(default)]
@@ -24,6 +100,7 @@ pub(crate) struct BGPPeerSpec {
     pub(crate) node: Option<String>,
     /// Whom: this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<HostText>")]
     pub(crate) peer_address: Option<IpAddr>,
     /// Whom: other nodes of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,27 +119,32 @@ pub(crate) struct BGPPeerSpec {
     pub(crate) local_asn: Option<Asn>,
     /// TCP port to dial.
     #[serde(default = "bgp_port")]
+    #[schemars(range(min = 1))]
     pub(crate) peer_port: u16,
     /// We never dial.
     #[serde(default)]
     pub(crate) passive: bool,
     /// The address we speak from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<IpText>")]
     pub(crate) source_address: Option<IpAddr>,
     /// The interface we speak over; needed for a link-local `peerAddress`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source_interface: Option<String>,
     /// TTL towards external peers: 1 (directly connected) to 255.
     #[serde(default = "one_hop")]
+    #[schemars(range(min = 1))]
     pub(crate) ebgp_multihop: u8,
     /// GTSM (RFC 5082): the peer is at most this many hops away, 1–254.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 254))]
     pub(crate) ttl_security: Option<u8>,
     /// What differs from BGPConfiguration.
     #[serde(default)]
     pub(crate) timers: TimersChange,
     /// Families to offer.
     #[serde(default = "both_families")]
+    #[schemars(length(min = 1, max = 2))]
     pub(crate) families: Vec<FamilyName>,
     /// IPv4 over IPv6 next hops (RFC 8950).
     #[serde(default)]
@@ -115,8 +197,18 @@ fn both_families() -> Vec<FamilyName> {
 }
 
 /// A peer found by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[
+    (
+        "self.mode != 'Unnumbered' || has(self.interface)",
+        "Unnumbered needs an interface",
+    ),
+    (
+        "self.mode != 'DefaultGateway' || !has(self.interface)",
+        "DefaultGateway takes no interface",
+    ),
+])))]
 pub(crate) struct AutoDiscovery {
     /// How.
     pub(crate) mode: DiscoveryMode,
@@ -126,7 +218,7 @@ pub(crate) struct AutoDiscovery {
 }
 
 /// How a peer is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum DiscoveryMode {
     /// It is the gateway of the node's default route.
     DefaultGateway,
@@ -135,11 +227,30 @@ pub(crate) enum DiscoveryMode {
 }
 
 /// Session timers that differ from BGPConfiguration, seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[
+    (
+        "!has(self.holdSeconds) || self.holdSeconds == 0 || self.holdSeconds >= 3",
+        "holdSeconds (RFC 4271 §4.2): take 0 (no hold timer) or at least 3",
+    ),
+    (
+        "!has(self.keepaliveSeconds) || !has(self.holdSeconds) || self.holdSeconds == 0 || self.keepaliveSeconds <= self.holdSeconds / 3",
+        "keepaliveSeconds is more than a third of holdSeconds",
+    ),
+    (
+        "!has(self.keepaliveSeconds) || self.keepaliveSeconds >= 1 || (has(self.holdSeconds) && self.holdSeconds == 0)",
+        "keepaliveSeconds: 0 would let the hold timer run out: take at least 1",
+    ),
+    (
+        "!has(self.idleHoldMaxSeconds) || !has(self.connectRetrySeconds) || self.idleHoldMaxSeconds >= self.connectRetrySeconds",
+        "idleHoldMaxSeconds: take at least connectRetrySeconds",
+    ),
+])))]
 pub(crate) struct TimersChange {
     /// First wait before dialling again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub(crate) connect_retry_seconds: Option<u16>,
     /// Hold time we propose.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,7 +289,7 @@ impl TimersChange {
 }
 
 /// Graceful restart where it differs from BGPConfiguration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct GracefulRestartChange {
     /// Whether it is offered.
@@ -186,12 +297,14 @@ pub(crate) struct GracefulRestartChange {
     pub(crate) enabled: Option<bool>,
     /// How long the peer should keep our routes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4095))]
     pub(crate) restart_seconds: Option<u16>,
     /// Has no meaning for a single peer; accepted so that a block can be copied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deferral_seconds: Option<u16>,
     /// Long-lived stale time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 16_777_215))]
     pub(crate) long_lived_seconds: Option<u32>,
     /// Offer RFC 8538.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,7 +325,7 @@ impl GracefulRestartChange {
 }
 
 /// Several paths to one prefix.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct AddPath {
     /// Take them.
@@ -222,7 +335,7 @@ pub(crate) struct AddPath {
 }
 
 /// What stands as next hop in what we announce.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum NextHopMode {
     /// Ourselves to external peers and for what we originate; unchanged to internal ones.
     #[default]
@@ -235,7 +348,7 @@ pub(crate) enum NextHopMode {
 }
 
 /// How many prefixes a peer may send, both families together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct MaxPrefixes {
     /// 0: 8 for each pod CIDR of a node of the cluster, 1000 for others; without limit where nothing is installed.
@@ -257,7 +370,7 @@ impl Default for MaxPrefixes {
 }
 
 /// What happens beyond the maximum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum OverLimit {
     /// It is said once.
     Warn,
@@ -267,14 +380,17 @@ pub(crate) enum OverLimit {
 }
 
 /// Bidirectional Forwarding Detection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Bfd {
     /// Required minimum receive interval, milliseconds.
+    #[schemars(range(min = 10))]
     pub(crate) min_rx_ms: u32,
     /// Desired minimum transmit interval, milliseconds.
+    #[schemars(range(min = 10))]
     pub(crate) min_tx_ms: u32,
     /// Packets that may be missed.
+    #[schemars(range(min = 1))]
     pub(crate) multiplier: u8,
 }
 
@@ -289,14 +405,25 @@ impl Default for Bfd {
 }
 
 /// Rules inline, or the name of a BGPPolicy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[
+    (
+        "has(self.policy) != has(self.rules) || (!has(self.policy) && has(self.defaultAction))",
+        "give either rules or policy: NAME",
+    ),
+    (
+        "!has(self.policy) || !has(self.defaultAction)",
+        "defaultAction: the BGPPolicy has its own defaultAction",
+    ),
+])))]
 pub(crate) struct PolicyOrRules {
     /// A BGPPolicy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<String>,
     /// Rules; the first match wins.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub(crate) rules: Option<Vec<Rule>>,
     /// What happens to what no rule decided; default: Reject.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -304,10 +431,11 @@ pub(crate) struct PolicyOrRules {
 }
 
 /// Why a configured peer is held down.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Shutdown {
     /// What it is told (RFC 9003): at most 255 octets.
+    #[schemars(length(max = 255))]
     pub(crate) message: String,
 }
 

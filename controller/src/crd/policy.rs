@@ -2,19 +2,42 @@
 
 use std::net::IpAddr;
 
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Rules, Verdicts,
     configuration::PrefixRange,
+    schema::{HostText, IpText, cel},
     value::{AsPathText, CommunityText},
 };
 
 /// Rules and what happens to what none of them decided.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "routelet.dev",
+    version = "v1alpha1",
+    kind = "BGPPolicy",
+    plural = "bgppolicies",
+    shortname = "bgppol",
+    category = "routelet",
+    doc = "Ordered rules for routes, the first match wins; a BGPPeer names it as its import or export.",
+    printcolumn(
+        name = "Otherwise",
+        type_ = "string",
+        json_path = ".spec.defaultAction"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct BGPPolicySpec {
     /// The rules in order.
+    #[schemars(length(max = 128))]
     pub(crate) rules: Vec<Rule>,
     /// What happens to what no rule decided.
     pub(crate) default_action: DefaultAction,
@@ -30,8 +53,12 @@ impl Default for BGPPolicySpec {
 }
 
 /// One rule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[(
+    "self.action != 'Reject' || !(has(self.set.localPreference) || has(self.set.med) || has(self.set.nextHop) || has(self.set.addCommunities) || has(self.set.removeCommunities) || self.set.prepend.count > 0)",
+    "set: a rule that rejects changes nothing: drop set, or take action Accept or Continue",
+)])))]
 pub(crate) struct Rule {
     /// All given must hold; empty matches all.
     #[serde(rename = "match")]
@@ -43,23 +70,30 @@ pub(crate) struct Rule {
 }
 
 /// The conditions of a rule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[(
+    "!has(self.family) || !has(self.prefixes) || self.prefixes.all(p, !isCIDR(p.cidr) || cidr(p.cidr).ip().family() == (self.family == 'IPv4' ? 4 : 6))",
+    "family: a prefix is not of this family: the rule would never match",
+)])))]
 pub(crate) struct Match {
     /// The prefix lies in one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub(crate) prefixes: Vec<PrefixRange>,
     /// The family.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) family: Option<FamilyName>,
     /// It carries any of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub(crate) communities: Vec<CommunityText>,
     /// Its AS path as text, numbers with one space between, is matched by this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) as_path: Option<AsPathText>,
     /// Its next hop is any of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<IpText>", length(max = 64))]
     pub(crate) next_hops: Vec<IpAddr>,
     /// Where it comes from (export).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +101,9 @@ pub(crate) struct Match {
 }
 
 /// An address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub(crate) enum FamilyName {
     /// IPv4 unicast.
     IPv4,
@@ -85,7 +121,7 @@ impl From<FamilyName> for bgp::prefix::Family {
 }
 
 /// Where a route comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum Origin {
     /// A pod CIDR of this node.
     PodCIDR,
@@ -98,7 +134,7 @@ pub(crate) enum Origin {
 }
 
 /// What a rule changes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Set {
     /// LOCAL_PREF.
@@ -109,20 +145,27 @@ pub(crate) struct Set {
     pub(crate) med: Option<u32>,
     /// Communities to add.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub(crate) add_communities: Vec<CommunityText>,
     /// Communities to remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub(crate) remove_communities: Vec<CommunityText>,
     /// An AS number to put before the path.
     pub(crate) prepend: Prepend,
     /// Next hop.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<HostText>")]
     pub(crate) next_hop: Option<IpAddr>,
 }
 
 /// An AS number to put before the path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[(
+    "!has(self.asNumber) || self.count > 0",
+    "count is 0: say how often asNumber is prepended",
+)])))]
 pub(crate) struct Prepend {
     /// Which; default: our own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +175,7 @@ pub(crate) struct Prepend {
 }
 
 /// What happens to a route that a rule matches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum Action {
     /// It goes on.
     #[default]
@@ -144,7 +187,7 @@ pub(crate) enum Action {
 }
 
 /// What happens to a route that no rule decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum DefaultAction {
     /// It goes on.
     Accept,

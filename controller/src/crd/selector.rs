@@ -2,25 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::schema::cel;
 
 /// Labels as an object bears them.
 pub(crate) type Labels = BTreeMap<String, String>;
 
 /// Selects by labels; an empty one selects all.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct LabelSelector {
     /// Every one of these must be there with this value.
+    #[schemars(extend("maxProperties" = 64))]
     #[serde(skip_serializing_if = "Labels::is_empty")]
     pub(crate) match_labels: Labels,
     /// Every one of these must hold.
+    #[schemars(length(max = 32))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) match_expressions: Vec<Requirement>,
 }
 
 /// One condition on a label.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = cel(&[(
+    "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+    "In and NotIn need values, Exists and DoesNotExist take no values",
+)])))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Requirement {
     /// The label.
@@ -28,12 +37,13 @@ pub(crate) struct Requirement {
     /// How its value is compared.
     pub(crate) operator: Operator,
     /// With what; not for `Exists` and `DoesNotExist`.
+    #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) values: Vec<String>,
 }
 
 /// How a label's value is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum Operator {
     /// Its value is one of these.
     In,

@@ -257,17 +257,30 @@ impl Serialize for PeerAsn {
 #[serde(transparent)]
 pub(crate) struct Asn(pub(crate) u32);
 
+impl Asn {
+    fn of(value: u64) -> Result<Self, String> {
+        match value {
+            0 => Err("0 is no AS number (RFC 7607)".into()),
+            23456 => Err("23456 is AS_TRANS (RFC 6793); take another AS number".into()),
+            value => u32::try_from(value)
+                .map(Self)
+                .map_err(|_| format!("{value} is no AS number (1–4294967295)")),
+        }
+    }
+}
+
+impl FromStr for Asn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse();
+        Self::of(number.map_err(|_| format!("{text:?} is no AS number (1–4294967295)"))?)
+    }
+}
+
 impl<'de> Deserialize<'de> for Asn {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u64::deserialize(deserializer)? {
-            0 => Err(de::Error::custom("0 is no AS number (RFC 7607)")),
-            23456 => Err(de::Error::custom(
-                "23456 is AS_TRANS (RFC 6793); take another AS number",
-            )),
-            value => u32::try_from(value).map(Self).map_err(|_| {
-                de::Error::custom(format_args!("{value} is no AS number (1–4294967295)"))
-            }),
-        }
+        Self::of(u64::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 
