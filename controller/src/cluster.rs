@@ -3,33 +3,38 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
-use bgp::prefix::Prefix;
 use k8s_openapi::api::{core::v1, discovery::v1::EndpointSlice};
 
 use crate::{
-    crd::{
-        BGPAdvertisementSpec, BGPConfigurationSpec, BGPNodeSpec, BGPPeerSpec, BGPPolicySpec,
-        selector::Labels,
-    },
+    crd::{BGPAdvertisementSpec, BGPConfigurationSpec, BGPNodeSpec, BGPPeerSpec, BGPPolicySpec},
     problem::Problem,
 };
 
+pub(crate) mod api;
 pub(crate) mod decode;
 pub(crate) mod document;
 pub(crate) mod files;
+pub(crate) mod manifest;
+pub(crate) mod node;
 pub(crate) mod object;
 pub(crate) mod suggest;
 
-/// Namespace and name.
+pub(crate) use node::Node;
+
+/// What is said of an object whose new version breaks a rule.
+const KEPT: &str = "its last valid version stays in force until this one is put right";
+
+/// Namespace and name; the former is empty for what has none.
 pub(crate) type NamespacedName = (String, String);
 
 /// All that [`crate::desired::desired`] looks at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Cluster {
     /// Nodes by name.
-    pub(crate) nodes: BTreeMap<String, Node>,
+    pub(crate) nodes: BTreeMap<String, Arc<Node>>,
     /// The one named "default", if there is one.
     pub(crate) configuration: Option<BGPConfigurationSpec>,
     /// `BGPPeer`.
@@ -56,25 +61,24 @@ pub(crate) struct Cluster {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secret(pub(crate) BTreeMap<String, Vec<u8>>);
 
+impl Secret {
+    /// As in the API server, `stringData` overwrites `data`.
+    pub(crate) fn of(secret: v1::Secret) -> Self {
+        let encoded = secret.data.unwrap_or_default().into_iter();
+        let plain = secret.string_data.unwrap_or_default().into_iter();
+        Self(
+            encoded
+                .map(|(key, value)| (key, value.0))
+                .chain(plain.map(|(key, value)| (key, value.into_bytes())))
+                .collect(),
+        )
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
-}
-
-/// A Node, as far as routes are concerned.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Node {
-    /// Its labels.
-    pub(crate) labels: Labels,
-    /// `spec.podCIDRs`, or `spec.podCIDR` where only that is given.
-    pub(crate) pod_cidrs: Vec<Prefix>,
-    /// Cordoned.
-    pub(crate) unschedulable: bool,
-    /// Its InternalIPs in order.
-    pub(crate) internal_ips: Vec<IpAddr>,
-    /// When it was made, if that is known; the older of two wins a dispute.
-    pub(crate) created: Option<String>,
 }
 
 /// The first address of each family.
@@ -127,19 +131,21 @@ impl Cluster {
             .get(node)
             .map(|node| node.addresses.as_slice())
             .unwrap_or_default();
-        let internal = self
-            .nodes
-            .get(node)
-            .map(|node| node.internal_ips.as_slice())
-            .unwrap_or_default();
-        Addresses::of(if own.is_empty() { internal } else { own })
+        if !own.is_empty() {
+            return Addresses::of(own);
+        }
+        let Some(node) = self.nodes.get(node) else {
+            return Addresses::default();
+        };
+        Addresses::of(node.migrated.addresses.iter().chain(&node.internal_ips))
     }
 
-    /// The AS number of a node.
+    /// The AS number of a node: its BGPNode's, its Node's own, or that of the configuration.
     pub(crate) fn asn(&self, node: &str) -> u32 {
         self.bgp_nodes
             .get(node)
             .and_then(|node| node.as_number)
+            .or_else(|| self.nodes.get(node)?.as_number())
             .or(self.configuration.as_ref().map(|spec| spec.as_number))
             .unwrap_or(BGPConfigurationSpec::default().as_number)
             .0
@@ -163,10 +169,8 @@ impl Cluster {
                 _ => false,
             };
             if kept {
-                self.problems.push(Problem::warning(
-                    format!("{kind} {name}"),
-                    "its last valid version stays in force until this one is put right",
-                ));
+                self.problems
+                    .push(Problem::warning(format!("{kind} {name}"), KEPT));
             }
             self.left_out.insert((kind, name));
         }

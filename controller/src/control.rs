@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
 };
 use tracing::debug;
 
@@ -63,6 +63,24 @@ pub(crate) async fn serve(listener: UnixListener, running: Arc<Running>) {
     }
 }
 
+/// Until it is dropped, says to everybody that the daemon waits, and for what.
+pub(crate) async fn wait(listener: &UnixListener, why: watch::Receiver<String>) {
+    // Where accepting fails, whoever asks finds the daemon not answering, as before.
+    while let Ok((stream, _)) = listener.accept().await {
+        let why = why.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let refusal = Refusal::Waiting(why.borrow().clone());
+            let as_text = wants_text(request.headers());
+            async move { Ok::<_, Infallible>(refuse(refusal, as_text)) }
+        });
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service),
+        );
+    }
+    std::future::pending().await
+}
+
 async fn connection(stream: UnixStream, running: Arc<Running>) {
     let service = service_fn(move |request| {
         let running = running.clone();
@@ -86,6 +104,8 @@ enum Refusal {
     Conflict(String),
     /// We are on our way out.
     Stopping,
+    /// We do not know yet what to be.
+    Waiting(String),
 }
 
 impl From<Stopping> for Refusal {
@@ -104,25 +124,28 @@ async fn answer(request: Request<Incoming>, running: &Arc<Running>) -> Response<
     let as_text = wants_text(request.headers());
     match route(&request, running, as_text).await {
         Ok(response) => response,
-        Err(refusal) => {
-            let (status, message) = match refusal {
-                Refusal::NotFound(message) => (StatusCode::NOT_FOUND, message),
-                Refusal::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
-                Refusal::Conflict(message) => (StatusCode::CONFLICT, message),
-                Refusal::Stopping => (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "routelet is stopping".into(),
-                ),
-            };
-            let json = serde_json::json!({"error": message});
-            let body = if as_text {
-                format!("{message}\n")
-            } else {
-                format!("{json}\n")
-            };
-            response(status, as_text, body.into(), false)
-        }
+        Err(refusal) => refuse(refusal, as_text),
     }
+}
+
+fn refuse(refusal: Refusal, as_text: bool) -> Response<Body> {
+    let (status, message) = match refusal {
+        Refusal::NotFound(message) => (StatusCode::NOT_FOUND, message),
+        Refusal::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
+        Refusal::Conflict(message) => (StatusCode::CONFLICT, message),
+        Refusal::Stopping => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "routelet is stopping".into(),
+        ),
+        Refusal::Waiting(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
+    };
+    let json = serde_json::json!({"error": message});
+    let body = if as_text {
+        format!("{message}\n")
+    } else {
+        format!("{json}\n")
+    };
+    response(status, as_text, body.into(), false)
 }
 
 async fn route(

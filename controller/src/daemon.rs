@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use bgp::speaker::{Speaker, Stop};
+use bgp::speaker::{Direction, RouteQuery, Speaker, Stop};
 use fib::{Fib, LinkEvent};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -20,19 +20,23 @@ use tracing::info;
 use crate::{
     audit,
     cli::run::Options,
-    cluster::{Addresses, Cluster, files},
+    cluster::{Addresses, Cluster},
     control::{self, socket},
-    desired::{DRAINED, Desired, Duty, Facts, desired},
+    desired::{DRAINED, Desired, Duty, Facts, InForce, desired},
     gateways::default_gateways,
     journal::{Journal, Kind},
     node::{Now, Order, Running},
     problem::Problem,
     state::State,
-    watch::Changes,
     web,
 };
 
+mod crossing;
 mod pumps;
+mod source;
+
+use crossing::{Crossing, Step};
+use source::{First, Reading, Source};
 
 /// How long goodbye may take.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -57,36 +61,45 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// # Errors
 /// When it cannot start; what happens later is a problem in its status.
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
-    let cluster = first_load(options)?;
+    let mut source = Source::open(options).await?;
+    // Files are read before anything else is touched: where they are wrong, nothing is.
+    let ready = match &source {
+        Source::Files(_) => Some(source.first(&options.node).await?),
+        Source::Api(_) => None,
+    };
     let (_socket, listener) = socket::Socket::bind(&options.socket)?;
+    let first = match ready {
+        Some(first) => first,
+        None => {
+            let waiting = source.waiting();
+            tokio::select! {
+                first = source.first(&options.node) => first?,
+                () = control::wait(&listener, waiting) => return Ok(()),
+                stop = told_to_stop() => return Ok(stop?),
+            }
+        }
+    };
     let (orders_in, orders) = mpsc::channel(16);
-    let mut daemon = Daemon::start(options, cluster, orders_in).await?;
+    let mut daemon = Daemon::start(options, source.place(), first, orders_in).await?;
     let server = tokio::spawn(control::serve(listener, daemon.running.clone()));
     let web = tokio::spawn(web::serve(options.metrics_address, daemon.running.clone()));
-    let result = daemon.run(orders).await;
+    source.taken_over(&daemon.cluster);
+    let result = daemon.run(orders, &mut source).await;
     daemon.stop().await;
+    source.close(&daemon.cluster);
     server.abort();
     web.abort();
     result
 }
 
-/// At the start a configuration that cannot be read is fatal: there is nothing yet that could go on.
-fn first_load(options: &Options) -> Result<Cluster, Failure> {
-    let cluster = files::load(&options.config).map_err(|errors| {
-        Failure::Configuration(errors.iter().map(ToString::to_string).collect())
-    })?;
-    let broken = |kind: &str, name: &str| {
-        cluster
-            .left_out
-            .contains(&(kind.to_owned(), name.to_owned()))
-    };
-    // Others may be left out; without these the node would be something else than was meant.
-    if broken("BGPConfiguration", "default") || broken("Node", &options.node) {
-        return Err(Failure::Configuration(
-            cluster.problems.iter().map(ToString::to_string).collect(),
-        ));
+/// Returns when the process is asked to end.
+async fn told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
     }
-    Ok(cluster)
 }
 
 struct Daemon<'a> {
@@ -99,6 +112,8 @@ struct Daemon<'a> {
     claim: Option<(fib::Mark, UnixDatagram)>,
     /// While draining: until when, and who waits for it.
     drain: Option<(Instant, Vec<Reply>)>,
+    /// While one topology gives way to another.
+    crossing: Option<Crossing>,
     /// What could not be read at the last reload.
     unread: Vec<Problem>,
 }
@@ -108,7 +123,8 @@ type Reply = oneshot::Sender<Result<String, String>>;
 impl<'a> Daemon<'a> {
     async fn start(
         options: &'a Options,
-        cluster: Cluster,
+        configuration: String,
+        First { cluster, problems }: First,
         orders: mpsc::Sender<Order>,
     ) -> Result<Self, Failure> {
         let journal = Arc::new(Journal::default());
@@ -121,6 +137,8 @@ impl<'a> Daemon<'a> {
                 // Killed in the middle of a drain: what the operator wanted is what it is.
                 Duty::Draining | Duty::Drained => Duty::Drained,
             },
+            topology: state.topology(),
+            leaving: None,
         };
         let first = desired(&cluster, &options.node, &facts);
         let mut claim = None;
@@ -138,11 +156,12 @@ impl<'a> Daemon<'a> {
         // Where nothing is installed there is no forwarding state that could have been preserved.
         facts.restarted = state.ran_before() && fib.is_some();
         let desired = desired(&cluster, &options.node, &facts);
+        facts.topology = Some(desired.topology.clone());
         let mut speaker = Speaker::start(desired.speaker.clone());
         pumps::start(&mut speaker, fib.as_ref(), &journal);
         let running = Arc::new(Running {
             name: options.node.clone(),
-            configuration: options.config.clone(),
+            configuration,
             started: SystemTime::now(),
             journal: journal.clone(),
             orders,
@@ -167,7 +186,8 @@ impl<'a> Daemon<'a> {
             state,
             claim,
             drain: None,
-            unread: Vec::new(),
+            crossing: None,
+            unread: problems,
         };
         let how = if daemon.facts.restarted {
             "again in this boot"
@@ -182,12 +202,14 @@ impl<'a> Daemon<'a> {
         Ok(daemon)
     }
 
-    async fn run(&mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), Failure> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn run(
+        &mut self,
+        mut orders: mpsc::Receiver<Order>,
+        source: &mut Source,
+    ) -> Result<(), Failure> {
+        let mut stop = std::pin::pin!(told_to_stop());
         let mut hangup = signal(SignalKind::hangup())?;
         let mut links = self.running.fib.as_ref().map(Fib::link_events);
-        let mut changes = self.watch();
         let rib = self
             .running
             .speaker
@@ -201,17 +223,13 @@ impl<'a> Daemon<'a> {
                 () = &mut rib => return Err(Failure::Other(anyhow::anyhow!(
                     "the task that owns the routes has ended, its log says why: start routelet again (the kernel keeps its routes)"
                 ))),
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = hangup.recv() => drop(self.reload("SIGHUP").await),
-                () = settled(&mut changes) => {
-                    // A link may lead elsewhere now.
-                    changes = self.watch();
-                    drop(self.reload("files changed").await);
-                }
+                stopped = &mut stop => return Ok(stopped?),
+                _ = hangup.recv() => drop(self.reload(source, "SIGHUP").await),
+                reading = source.next() => drop(self.take_over(source, reading).await),
                 event = next(&mut links) => self.link(event).await,
-                Some(order) = orders.recv() => self.order(order).await,
+                Some(order) = orders.recv() => self.order(order, source).await,
                 () = over(self.drain.as_ref()) => self.drained().await,
+                () = Crossing::due(self.crossing.as_mut()) => self.cross().await,
             }
         }
     }
@@ -220,46 +238,41 @@ impl<'a> Daemon<'a> {
         self.running.journal.write(kind, None, text);
     }
 
-    fn watch(&mut self) -> Option<Changes> {
-        match Changes::of(&self.options.config) {
-            Ok(changes) => Some(changes),
-            Err(error) => {
-                self.journal(
-                    Kind::Problem,
-                    format!("the configuration files cannot be followed ({error}): tell routelet of a change by SIGHUP or routelet reload"),
-                );
-                None
-            }
+    /// Reads again what can be read.
+    async fn reload(&mut self, source: &mut Source, why: &'static str) -> Result<String, String> {
+        match source.again(why) {
+            Some(reading) => self.take_over(source, reading).await,
+            None => Ok("nothing to read: the API server tells of every change by itself".into()),
         }
     }
 
-    /// Reads the files again. What cannot be read changes nothing.
-    async fn reload(&mut self, why: &str) -> Result<String, String> {
-        match files::load(&self.options.config) {
-            Err(errors) => {
-                self.unread = errors
-                    .iter()
-                    .map(|error| {
-                        Problem::error("configuration", format!("{error}; what ran before goes on"))
-                    })
-                    .collect();
-                self.settle(&self.problems_before());
-                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                Err(lines.join("\n"))
+    /// Goes over to what the source says. What cannot be read changes nothing.
+    async fn take_over(&mut self, source: &Source, reading: Reading) -> Result<String, String> {
+        let before = self.problems_before();
+        let unread = std::mem::replace(&mut self.unread, reading.problems);
+        let Some(mut cluster) = reading.cluster else {
+            self.settle(&before);
+            let lines: Vec<&str> = self
+                .unread
+                .iter()
+                .map(|problem| problem.text.as_str())
+                .collect();
+            return Err(lines.join("\n"));
+        };
+        cluster.keep(&self.cluster);
+        self.facts.default_gateways = default_gateways(&cluster);
+        if cluster == self.cluster {
+            if unread == self.unread {
+                return Ok("nothing has changed".into());
             }
-            Ok(mut cluster) => {
-                cluster.keep(&self.cluster);
-                let mended = !std::mem::take(&mut self.unread).is_empty();
-                self.facts.default_gateways = default_gateways(&cluster);
-                if cluster == self.cluster && !mended {
-                    return Ok("nothing has changed".into());
-                }
-                self.cluster = cluster;
-                self.apply(&format!("configuration taken over ({why})"))
-                    .await;
-                Ok("configuration taken over".into())
-            }
+            self.settle(&before);
+            return Ok("what runs is what is wanted".into());
         }
+        self.cluster = cluster;
+        source.taken_over(&self.cluster);
+        self.apply(&format!("configuration taken over ({})", reading.why))
+            .await;
+        Ok("configuration taken over".into())
     }
 
     /// Has speaker and installer go over to what is desired now.
@@ -272,7 +285,7 @@ impl<'a> Daemon<'a> {
             .cni
             .as_ref()
             .map(|cni| cni.path.clone());
-        let mut desired = desired(&self.cluster, &self.options.node, &self.facts);
+        let mut desired = self.desired();
         self.apply_to_kernel(&mut desired).await;
         if let Some(speaker) = &*self.running.speaker.read().await {
             speaker.apply(desired.speaker.clone()).await;
@@ -293,6 +306,62 @@ impl<'a> Daemon<'a> {
         });
         self.journal(Kind::Config, why);
         self.settle(&before);
+    }
+
+    /// What is desired now. A new topology is entered before the old one is left.
+    fn desired(&mut self) -> Desired {
+        let next = desired(&self.cluster, &self.options.node, &self.facts);
+        if self.facts.topology.as_ref() == Some(&next.topology) {
+            return next;
+        }
+        let between = |topology: &InForce| *topology != InForce::External;
+        let entered = between(&next.topology);
+        let last = self.facts.topology.replace(next.topology.clone());
+        self.facts.leaving = last.filter(|last| entered && between(last));
+        if self.facts.leaving.is_none() {
+            self.crossing = None;
+            return next;
+        }
+        self.crossing = Some(Crossing::default());
+        desired(&self.cluster, &self.options.node, &self.facts)
+    }
+
+    /// Looks whether the old topology can be left.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the daemon's loop reads the clock for how long nothing has been missing"
+    )]
+    async fn cross(&mut self) {
+        let staying = Facts {
+            leaving: None,
+            ..self.facts.clone()
+        };
+        let after = desired(&self.cluster, &self.options.node, &staying);
+        let query = RouteQuery {
+            direction: Some(Direction::Received),
+            ..RouteQuery::default()
+        };
+        let routes = match &*self.running.speaker.read().await {
+            Some(speaker) => speaker.routes(query).await,
+            None => return,
+        };
+        let now = self.running.now().desired;
+        let Some(crossing) = &mut self.crossing else {
+            return;
+        };
+        match crossing.look(
+            Instant::now(),
+            crossing::missing(&routes, &now.speaker, &after),
+        ) {
+            Step::Wait => {}
+            Step::Say => self.settle(&self.problems_before()),
+            Step::Leave => {
+                self.crossing = None;
+                self.facts.leaving = None;
+                self.apply("the old topology is left: every route comes by the new one")
+                    .await;
+            }
+        }
     }
 
     async fn apply_to_kernel(&mut self, desired: &mut Desired) {
@@ -335,6 +404,7 @@ impl<'a> Daemon<'a> {
     /// Writes what belongs on disk and tells of problems that were not there `before`.
     fn settle(&mut self, before: &[Problem]) {
         let mut problems = self.unread.clone();
+        problems.extend(self.crossing.as_ref().and_then(Crossing::problem));
         let desired = self.running.now().desired;
         if let Some(cni) = &desired.cni {
             match cni.write() {
@@ -346,7 +416,10 @@ impl<'a> Daemon<'a> {
                 )),
             }
         }
-        if let Err(error) = self.state.save(self.facts.duty) {
+        if let Err(error) = self
+            .state
+            .save(self.facts.duty, self.facts.topology.clone())
+        {
             problems.push(Problem::warning(
                 "state",
                 format!("{} cannot be written ({error}): after a restart peers are not told that our routes are still there; give a --state-dir that can", self.options.state_dir.display()),
@@ -364,11 +437,11 @@ impl<'a> Daemon<'a> {
         clippy::disallowed_methods,
         reason = "the daemon's loop reads the clock for the drain's deadline"
     )]
-    async fn order(&mut self, order: Order) {
+    async fn order(&mut self, order: Order, source: &mut Source) {
         // Whoever asked may have gone away meanwhile.
         match order {
             Order::Reload(reply) => {
-                let done = self.reload("routelet reload").await;
+                let done = self.reload(source, "routelet reload").await;
                 let _ = reply.send(done);
             }
             Order::Ping(reply) => {
@@ -484,13 +557,6 @@ fn addresses(cluster: &Cluster) -> Arc<BTreeMap<String, Addresses>> {
         .keys()
         .map(|node| (node.clone(), cluster.addresses(node)));
     Arc::new(all.collect())
-}
-
-async fn settled(changes: &mut Option<Changes>) {
-    match changes {
-        Some(changes) => changes.settled().await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn next(

@@ -32,6 +32,8 @@ mod session;
 mod topology;
 pub(crate) mod view;
 
+pub(crate) use topology::InForce;
+
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,10 @@ pub(crate) struct Facts {
     pub(crate) restarted: bool,
     /// What an operator said by `routelet drain`.
     pub(crate) duty: Duty,
+    /// The topology that was in force last.
+    pub(crate) topology: Option<InForce>,
+    /// The one before it, whose sessions stay until nothing hangs on them.
+    pub(crate) leaving: Option<InForce>,
 }
 
 /// The gateway of a default route.
@@ -84,6 +90,8 @@ pub(crate) struct Desired {
     pub(crate) drain_wait: Duration,
     /// Whether the node is cordoned.
     pub(crate) cordoned: bool,
+    /// The topology in force.
+    pub(crate) topology: InForce,
     /// Which node owns which pod CIDR: what `explain` says.
     pub(crate) owners: BTreeMap<Prefix, String>,
     /// `podNetwork.clusterCIDRs`.
@@ -109,6 +117,7 @@ pub(super) struct View<'a> {
     addresses: Addresses,
     asn: u32,
     router_id: Ipv4Addr,
+    topology: InForce,
     /// Which node owns which pod CIDR, disputed ones left out.
     owners: BTreeMap<Prefix, String>,
     /// The same by node.
@@ -151,6 +160,7 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
         addresses: cluster.addresses(node),
         asn: cluster.asn(node),
         router_id: identity::router_id(cluster, node),
+        topology: topology::in_force(cluster, &config, facts.topology.as_ref(), &mut problems),
         default_import: Arc::new(Policy::always("nothing", bgp::config::Verdict::Reject)),
         owners,
         pods,
@@ -209,6 +219,7 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
             .iter()
             .map(|cidr| cidr.0)
             .collect(),
+        topology: view.topology,
         owners: view.owners,
         problems,
     }

@@ -15,6 +15,7 @@ mod desired;
 mod gateways;
 mod install;
 mod journal;
+mod kubernetes;
 mod metrics;
 mod node;
 mod problem;

@@ -1,7 +1,6 @@
 //! The running node: what the daemon's loop writes and the control socket reads.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::SystemTime,
 };
@@ -42,7 +41,8 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) name: String,
-    pub(crate) configuration: PathBuf,
+    /// Where it comes from.
+    pub(crate) configuration: String,
     pub(crate) started: SystemTime,
     pub(crate) journal: Arc<Journal>,
     pub(crate) orders: mpsc::Sender<Order>,

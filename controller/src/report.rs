@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -40,7 +39,7 @@ pub(crate) struct StatusReport {
     /// Since when the process runs.
     pub(crate) started: SystemTime,
     /// Where the configuration comes from.
-    pub(crate) configuration: PathBuf,
+    pub(crate) configuration: String,
     /// When it was taken over last.
     pub(crate) loaded: SystemTime,
     /// What `drain` and `undrain` said last.

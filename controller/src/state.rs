@@ -1,4 +1,5 @@
-//! What outlives the process: that it ran in this boot, and whether the operator has drained the node.
+//! What outlives the process: that it ran in this boot, whether the operator has drained the node, and by which
+//! topology it went.
 
 use std::{
     fs, io,
@@ -7,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::Duty;
+use crate::desired::{Duty, InForce};
 
 /// The directory and what stands in it.
 #[derive(Clone, Debug)]
@@ -25,6 +26,9 @@ struct Saved {
     /// Absent in a file of an earlier version.
     #[serde(default)]
     duty: Duty,
+    /// The topology in force.
+    #[serde(default)]
+    topology: Option<InForce>,
 }
 
 impl State {
@@ -59,14 +63,20 @@ impl State {
             .unwrap_or_default()
     }
 
+    /// The topology that was in force last.
+    pub(crate) fn topology(&self) -> Option<InForce> {
+        self.saved.as_ref()?.topology.clone()
+    }
+
     /// Writes it down, whole or not at all.
     ///
     /// # Errors
     /// When the directory cannot be made or written.
-    pub(crate) fn save(&mut self, duty: Duty) -> io::Result<()> {
+    pub(crate) fn save(&mut self, duty: Duty, topology: Option<InForce>) -> io::Result<()> {
         let saved = Saved {
             boot_id: self.boot.clone(),
             duty,
+            topology,
         };
         if let Some(directory) = self.path.parent() {
             fs::create_dir_all(directory)?;

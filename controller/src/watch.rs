@@ -18,6 +18,8 @@ const AT_LAST: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Changes {
     events: mpsc::Receiver<()>,
+    /// Something has changed, and nobody has been told yet.
+    stirred: bool,
     // Ends the watching when dropped.
     _watcher: RecommendedWatcher,
 }
@@ -43,21 +45,25 @@ impl Changes {
         }
         Ok(Self {
             events,
+            stirred: false,
             _watcher: watcher,
         })
     }
 
-    /// Returns when something has changed and then been quiet for a moment.
+    /// Returns when something has changed and then been quiet for a moment. Nothing is missed where it is not waited for to
+    /// the end.
     pub(crate) async fn settled(&mut self) {
-        if self.events.recv().await.is_none() {
+        if !self.stirred && self.events.recv().await.is_none() {
             // The watcher's thread is gone; SIGHUP still works.
             std::future::pending::<()>().await;
         }
+        self.stirred = true;
         let quiet = async {
             while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {}
         };
         // Elapsed is as good as quiet here.
         let _ = tokio::time::timeout(AT_LAST, quiet).await;
+        self.stirred = false;
     }
 }
 

@@ -7,10 +7,7 @@ use clap::Args;
 
 use super::{SOCKET, STATE_DIR};
 use crate::{
-    cluster::{Cluster, files},
-    control::socket,
-    desired::conflist_path,
-    state::State,
+    cluster::files, control::socket, desired::conflist_path, kubernetes::store::Store, state::State,
 };
 
 /// Remove what is ours from a node whose daemon is gone: kernel routes, the conflist, the saved state
@@ -21,7 +18,8 @@ use crate::{
                         routelet cleanup\n  \
                         routelet cleanup --config /etc/routelet")]
 pub(super) struct Options {
-    /// The configuration that says protocol, table, metric and conflist; default: their defaults
+    /// The configuration that says protocol, table, metric and conflist; default: what
+    /// the API server told last, or the defaults
     #[arg(long, value_name = "PATH", env = "ROUTELET_CONFIG")]
     config: Option<PathBuf>,
     /// Where the daemon kept its state
@@ -34,8 +32,10 @@ pub(super) struct Options {
 
 impl Options {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let store = Store::of(&self.state_dir, &self.socket);
         let cluster = match &self.config {
-            None => Cluster::default(),
+            // In a cluster: the configuration that the API server told last.
+            None => store.read().map(|(cluster, _)| cluster).unwrap_or_default(),
             Some(path) => files::load(path).map_err(|errors| {
                 let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 anyhow::anyhow!("{}", lines.join("\n"))
@@ -68,6 +68,7 @@ impl Options {
             }
         }
         State::forget(&self.state_dir)
+            .and_then(|()| store.forget())
             .with_context(|| format!("the state in {}", self.state_dir.display()))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,6 +1,9 @@
 //! `routelet run`: the daemon.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{
@@ -10,9 +13,12 @@ use tracing_subscriber::{
 use super::{SOCKET, STATE_DIR, UNHEALTHY, USAGE};
 use crate::{
     daemon::{self, Failure},
+    kubernetes::client::inside_a_pod,
     web,
 };
 
+/// What is logged unless told otherwise. An API server that is away is a problem of ours, told once, with the remedy.
+const LEVELS: &str = "info,kube_client=off,kube_runtime=off";
 /// Most threads that carry sessions, the Rib and the kernel side.
 const THREADS: usize = 4;
 
@@ -21,13 +27,15 @@ const METRICS_ADDRESS: &str = "127.0.0.1:9179";
 
 /// Run the daemon of a node
 ///
-/// Reads the manifests at --config, peers, announces this node's pod CIDRs and installs what it learns. A change of the files
-/// (or SIGHUP) is taken over live. SIGTERM stops for a restart: peers keep our routes, the kernel keeps theirs.
+/// Reads the manifests at --config or watches the API server, peers, announces this node's pod CIDRs and installs what it
+/// learns. A change of the files (or SIGHUP) or of an object is taken over live. SIGTERM stops for a restart: peers keep our
+/// routes, the kernel keeps theirs. In a pod without --config it is the API server.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 stopped, 1 could not run, 2 wrong usage or configuration.\n\n\
                         Examples:\n  \
                         routelet run --node node1 --config /etc/routelet\n  \
+                        routelet run --node node1 --kubernetes --kubeconfig ~/.kube/config\n  \
                         routelet run --node $(hostname) --config cluster.yaml --log json\n  \
                         routelet run --node node1 --config /etc/routelet --metrics-address none"
 )]
@@ -37,7 +45,13 @@ pub(crate) struct Options {
     pub(crate) node: String,
     /// Manifests: a file, or a directory of *.yaml, *.yml and *.json
     #[arg(long, value_name = "PATH", env = "ROUTELET_CONFIG")]
-    pub(crate) config: PathBuf,
+    config: Option<PathBuf>,
+    /// Watch the API server instead of files
+    #[arg(long, conflicts_with = "config")]
+    kubernetes: bool,
+    /// How the API server is reached from outside a pod
+    #[arg(long, value_name = "PATH", env = "KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
     /// The control socket
     #[arg(long, value_name = "PATH", env = "ROUTELET_SOCKET", default_value = SOCKET)]
     pub(crate) socket: PathBuf,
@@ -66,9 +80,21 @@ pub(crate) struct Options {
         long,
         value_name = "LEVEL",
         env = "ROUTELET_LOG",
-        default_value = "info"
+        default_value = LEVELS
     )]
     log_level: Targets,
+}
+
+/// Where the cluster comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin<'a> {
+    /// Manifests: a file or a directory.
+    Files(&'a Path),
+    /// The API server.
+    Api {
+        /// How it is reached; `None`: as a pod reaches it.
+        kubeconfig: Option<&'a Path>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,6 +106,23 @@ enum LogFormat {
 }
 
 impl Options {
+    /// Where the cluster comes from.
+    ///
+    /// # Errors
+    /// When nothing says it.
+    pub(crate) fn origin(&self) -> Result<Origin<'_>, Failure> {
+        let kubeconfig = self.kubeconfig.as_deref();
+        match &self.config {
+            Some(path) if !self.kubernetes => Ok(Origin::Files(path)),
+            _ if self.kubernetes || kubeconfig.is_some() || inside_a_pod() => {
+                Ok(Origin::Api { kubeconfig })
+            }
+            _ => Err(Failure::Configuration(vec![
+                "nothing says where the cluster comes from: give --config PATH (files), or --kubernetes (the API server; in a pod, or with --kubeconfig)".into(),
+            ])),
+        }
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.start_log();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

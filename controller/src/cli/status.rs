@@ -108,7 +108,7 @@ pub(crate) fn text(status: &StatusReport) -> String {
             status.version,
             age(status.started),
             megabytes(status.memory_kib),
-            status.configuration.display(),
+            status.configuration,
             age(status.loaded)
         ),
     );

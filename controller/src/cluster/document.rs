@@ -156,6 +156,37 @@ impl From<Spanned<Value>> for Tree {
     }
 }
 
+/// A tree that stands in no file.
+impl From<serde_json::Value> for Tree {
+    fn from(json: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(value),
+            Json::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(value), _) => Value::Unsigned(value),
+                (_, Some(value)) => Value::Signed(value),
+                _ => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Value::Text(text),
+            Json::Array(items) => Value::List(items.into_iter().map(Self::from).collect()),
+            Json::Object(fields) => Value::Map(
+                fields
+                    .into_iter()
+                    .map(|(name, value)| {
+                        let at = Place::default();
+                        (Key { at, name }, Self::from(value))
+                    })
+                    .collect(),
+            ),
+        };
+        Self {
+            at: Place::default(),
+            value,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyValue)

@@ -2,10 +2,9 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    net::IpAddr,
+    sync::Arc,
 };
 
-use bgp::prefix::Prefix;
 use k8s_openapi::{
     api::{core::v1, discovery::v1::EndpointSlice},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -19,6 +18,7 @@ use super::{
     Cluster, NamespacedName, Node, Secret,
     decode::{Fault, decode},
     document::{Place, Tree, Value},
+    node::NodeObject,
     suggest::nearest,
 };
 use crate::crd::{self, Rules};
@@ -327,72 +327,21 @@ fn secret(tree: &Tree, cluster: &mut Cluster) -> Added {
         name_of(tree, &secret.metadata)?,
     );
     let name = format!("{}/{}", key.0, key.1);
-    let encoded = secret
-        .data
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(key, value)| (key, value.0));
-    // As in the API server, stringData overwrites data.
-    let plain = secret
-        .string_data
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(key, value)| (key, value.into_bytes()));
-    let values = encoded.chain(plain).collect();
-    insert(&mut cluster.secrets, key, Secret(values))
+    insert(&mut cluster.secrets, key, Secret::of(secret))
         .map_err(|message| twice(tree, "Secret", &name, &message))
 }
 
 fn node(tree: &Tree, cluster: &mut Cluster) -> Added {
-    let node: v1::Node = decode(tree).map_err(unreadable)?;
-    let name = name_of(tree, &node.metadata)?;
-    let broken = |path: String, message: String| {
+    let object: NodeObject = decode(tree).map_err(unreadable)?;
+    let name = name_of(tree, &object.metadata)?;
+    let node = Node::of(object).map_err(|mut fault| {
+        fault.at = tree.place(&fault.path);
         vec![Complaint::Broken {
             kind: "Node".into(),
             name: name.clone(),
-            fault: Fault {
-                at: tree.place(&path),
-                path,
-                message,
-            },
+            fault,
         }]
-    };
-    let spec = node.spec.unwrap_or_default();
-    let mut cidrs = spec.pod_cidrs.unwrap_or_default();
-    if cidrs.is_empty() {
-        cidrs.extend(spec.pod_cidr);
-    }
-    let mut pod_cidrs: Vec<Prefix> = Vec::new();
-    for (i, text) in cidrs.iter().enumerate() {
-        let cidr: crd::value::Cidr = text
-            .parse()
-            .map_err(|message| broken(format!("spec.podCIDRs[{i}]"), message))?;
-        pod_cidrs.push(cidr.0);
-    }
-    let mut internal_ips: Vec<IpAddr> = Vec::new();
-    let addresses = node.status.and_then(|status| status.addresses);
-    for (i, address) in addresses.unwrap_or_default().iter().enumerate() {
-        if address.type_ != "InternalIP" {
-            continue;
-        }
-        let ip = address.address.parse().map_err(|_| {
-            broken(
-                format!("status.addresses[{i}].address"),
-                format!("{:?} is no IP address", address.address),
-            )
-        })?;
-        internal_ips.push(ip);
-    }
-    let entry = Node {
-        labels: node.metadata.labels.unwrap_or_default(),
-        pod_cidrs,
-        unschedulable: spec.unschedulable.unwrap_or_default(),
-        internal_ips,
-        created: node
-            .metadata
-            .creation_timestamp
-            .map(|time| time.0.to_string()),
-    };
-    insert(&mut cluster.nodes, name.clone(), entry)
+    })?;
+    insert(&mut cluster.nodes, name.clone(), Arc::new(node))
         .map_err(|message| twice(tree, "Node", &name, &message))
 }

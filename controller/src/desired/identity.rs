@@ -13,7 +13,7 @@ use crate::{
 /// The Node object of this node, or an empty one with a problem.
 pub(super) fn node(cluster: &Cluster, name: &str, problems: &mut Vec<Problem>) -> Node {
     if let Some(node) = cluster.nodes.get(name) {
-        return node.clone();
+        return node.as_ref().clone();
     }
     let known: Vec<&str> = cluster.nodes.keys().take(10).map(String::as_str).collect();
     let known = match known.as_slice() {
@@ -92,6 +92,11 @@ pub(super) fn check(view: &View<'_>, problems: &mut Vec<Problem>) {
         }
     }
     unique_router_ids(view, problems);
+    for (name, node) in &view.cluster.nodes {
+        for ignored in &node.migrated.ignored {
+            problems.push(Problem::warning(format!("Node {name}"), ignored));
+        }
+    }
     for name in view.cluster.bgp_nodes.keys() {
         if !view.cluster.nodes.contains_key(name) {
             problems.push(Problem::warning(

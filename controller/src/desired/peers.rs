@@ -1,6 +1,9 @@
 //! Sessions that a `BGPPeer` names: which nodes, whom, how.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use bgp::{
     config::{
@@ -34,7 +37,7 @@ pub(super) fn named(view: &View<'_>, problems: &mut Vec<Problem>) -> Sessions {
     let mut sessions = Sessions::default();
     for (name, spec) in &view.cluster.peers {
         let about = format!("BGPPeer {name}");
-        let selects = |node: &Node| spec.node_selector.matches(&node.labels);
+        let selects = |node: &Arc<Node>| spec.node_selector.matches(&node.labels);
         if !spec.node_selector.is_empty() && !view.cluster.nodes.values().any(selects) {
             problems.push(Problem::warning(
                 &about,

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Duty, Facts, Gateway, desired, view::view};
+use super::{Duty, Facts, Gateway, InForce, desired, view::view};
 use crate::cluster::{Cluster, files};
 
 fn cases() -> Vec<PathBuf> {
@@ -22,7 +22,8 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// The first line of a case: `# nodes: NAME…` and, as a rule of its own, `# facts: restarted draining drained gateway=ADDRESS%INTERFACE`.
+/// The first line of a case: `# nodes: NAME…` and, as a rule of its own, `# facts: restarted draining drained gateway=ADDRESS%INTERFACE
+/// topology=mesh leaving=NODE,NODE`.
 fn header(text: &str) -> (Vec<String>, Facts) {
     let words = |key: &str| {
         text.lines()
@@ -41,6 +42,8 @@ fn header(text: &str) -> (Vec<String>, Facts) {
             "restarted" => facts.restarted = true,
             "draining" => facts.duty = Duty::Draining,
             "drained" => facts.duty = Duty::Drained,
+            other if other.starts_with("topology=") => facts.topology = Some(topology(other)),
+            other if other.starts_with("leaving=") => facts.leaving = Some(topology(other)),
             other => {
                 let gateway = other.strip_prefix("gateway=").expect("a known fact");
                 let (address, interface) = gateway.split_once('%').expect("ADDRESS%INTERFACE");
@@ -52,6 +55,14 @@ fn header(text: &str) -> (Vec<String>, Facts) {
         }
     }
     (words("# nodes:"), facts)
+}
+
+/// `…=mesh`, or the names of reflectors.
+fn topology(fact: &str) -> InForce {
+    match fact.split_once('=').expect("a topology").1 {
+        "mesh" => InForce::Mesh,
+        names => InForce::Reflectors(names.split(',').map(str::to_owned).collect()),
+    }
 }
 
 fn shown(objects: &str) -> String {

@@ -6,20 +6,24 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{View, identity, password, policy, session, session::Sessions};
-use crate::{cluster::Addresses, crd::configuration::Topology, problem::Problem};
+use crate::{
+    cluster::{Addresses, Cluster, Node},
+    crd::{BGPConfigurationSpec, configuration::Topology},
+    problem::Problem,
+};
 
 /// Adds the sessions that the topology demands. A BGPPeer for the same address is the more precise word and stays.
 pub(super) fn add(view: &View<'_>, sessions: &mut Sessions, problems: &mut Vec<Problem>) {
-    if view.config.topology == Topology::External || !view.cluster.nodes.contains_key(view.name) {
+    let used = [Some(&view.topology), view.facts.leaving.as_ref()];
+    let none = used
+        .iter()
+        .flatten()
+        .all(|topology| **topology == InForce::External);
+    if none || !view.cluster.nodes.contains_key(view.name) {
         return;
-    }
-    let reflectors = reflectors(view);
-    if view.config.topology == Topology::RouteReflector && reflectors.is_empty() {
-        problems.push(Problem::error(
-            "BGPConfiguration default",
-            "topology is RouteReflector, but routeReflectors.nodeSelector matches no node: a full mesh carries the routes meanwhile; label the reflectors (default label routelet.dev/route-reflector=true)",
-        ));
     }
     let password = password::password(
         view,
@@ -29,7 +33,11 @@ pub(super) fn add(view: &View<'_>, sessions: &mut Sessions, problems: &mut Vec<P
     );
     let mut seen: BTreeSet<IpAddr> = view.addresses.each().collect();
     for node in view.cluster.nodes.keys().filter(|node| *node != view.name) {
-        let Some(role) = role(&reflectors, view.name, node) else {
+        let roles = used.iter().flatten();
+        let Some(role) = roles
+            .filter_map(|topology| topology.role(view.name, node))
+            .max()
+        else {
             continue;
         };
         let theirs = view.cluster.addresses(node);
@@ -85,8 +93,8 @@ fn no_address(theirs: &Addresses, own: &str) -> String {
     }
 }
 
-/// What the other node is to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the other node is to us. While one topology gives way to another, the greater counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
     /// Each tells its own.
     Equal,
@@ -96,33 +104,96 @@ enum Role {
     Reflector,
 }
 
-fn role(reflectors: &BTreeSet<&str>, own: &str, other: &str) -> Option<Role> {
-    if reflectors.is_empty() {
-        return Some(Role::Equal);
+/// The topology in force: which sessions between nodes there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum InForce {
+    /// Every node with every node.
+    #[default]
+    Mesh,
+    /// Every node with these, and these with each other.
+    Reflectors(BTreeSet<String>),
+    /// None but those that BGPPeers name.
+    External,
+}
+
+impl InForce {
+    fn role(&self, own: &str, other: &str) -> Option<Role> {
+        match self {
+            Self::External => None,
+            Self::Mesh => Some(Role::Equal),
+            Self::Reflectors(reflectors) => {
+                match (reflectors.contains(own), reflectors.contains(other)) {
+                    (_, true) => Some(Role::Reflector),
+                    (true, false) => Some(Role::Client),
+                    (false, false) => None,
+                }
+            }
+        }
     }
-    match (reflectors.contains(own), reflectors.contains(other)) {
-        (_, true) => Some(Role::Reflector),
-        (true, false) => Some(Role::Client),
-        (false, false) => None,
+
+    fn reflects(&self, node: &str) -> bool {
+        matches!(self, Self::Reflectors(reflectors) if reflectors.contains(node))
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Mesh => "a full mesh".into(),
+            Self::External => "no sessions between nodes".into(),
+            Self::Reflectors(reflectors) => {
+                let names: Vec<&str> = reflectors.iter().map(String::as_str).collect();
+                format!("the reflectors {}", names.join(", "))
+            }
+        }
     }
 }
 
-/// The nodes that reflect; none unless the topology says so.
-fn reflectors<'a>(view: &'a View<'_>) -> BTreeSet<&'a str> {
-    if view.config.topology != Topology::RouteReflector {
-        return BTreeSet::new();
+/// The topology that the configuration and the nodes ask for. Where no node is a reflector, what was in force last stays.
+pub(super) fn in_force(
+    cluster: &Cluster,
+    config: &BGPConfigurationSpec,
+    last: Option<&InForce>,
+    problems: &mut Vec<Problem>,
+) -> InForce {
+    match config.topology {
+        Topology::Mesh => return InForce::Mesh,
+        Topology::External => return InForce::External,
+        Topology::RouteReflector => {}
     }
-    view.cluster
-        .nodes
-        .iter()
-        .filter(|(_, node)| {
-            view.config
-                .route_reflectors
-                .node_selector
-                .matches(&node.labels)
-        })
-        .map(|(name, _)| name.as_str())
-        .collect()
+    let selector = &config.route_reflectors.node_selector;
+    let nodes = |is: &dyn Fn(&Node) -> bool| -> BTreeSet<String> {
+        let nodes = cluster.nodes.iter().filter(|(_, node)| is(node));
+        nodes.map(|(name, _)| name.clone()).collect()
+    };
+    let selected = nodes(&|node| selector.matches(&node.labels));
+    if !selected.is_empty() {
+        return InForce::Reflectors(selected);
+    }
+    // Those that reflected under another route manager, in a cluster that moves over.
+    let migrated = nodes(&|node| node.migrated.reflector.is_some());
+    if !migrated.is_empty() {
+        return InForce::Reflectors(migrated);
+    }
+    let kept = match last {
+        Some(InForce::Reflectors(before)) => {
+            let left = nodes(&|_| true).intersection(before).cloned().collect();
+            InForce::Reflectors(left)
+        }
+        _ => InForce::Mesh,
+    };
+    let kept = match kept {
+        InForce::Reflectors(left) if left.is_empty() => InForce::Mesh,
+        kept => kept,
+    };
+    let meanwhile = match &kept {
+        InForce::Reflectors(_) => format!("{} stay", kept.words()),
+        _ => format!("{} carries the routes meanwhile", kept.words()),
+    };
+    problems.push(Problem::error(
+        "BGPConfiguration default",
+        format!("topology is RouteReflector, but routeReflectors.nodeSelector matches no node: {meanwhile}; label the reflectors (default label routelet.dev/route-reflector=true)"),
+    ));
+    kept
 }
 
 /// A pair of addresses of one family: IPv4 where both have it.
@@ -134,22 +205,30 @@ pub(super) fn common(ours: &Addresses, theirs: &Addresses) -> Option<(IpAddr, Ip
     }
 }
 
-/// Our cluster ID: our own, the configured one, or the lowest router ID among the reflectors.
+/// Our cluster ID: our own, the configured one, the one from before, or the lowest router ID among the reflectors.
 pub(super) fn cluster_id(view: &View<'_>) -> Ipv4Addr {
     let own = view
         .cluster
         .bgp_nodes
         .get(view.name)
         .and_then(|node| node.route_reflector_cluster_id);
-    let reflectors = reflectors(view);
+    let migrated = || view.cluster.nodes.get(view.name)?.migrated.reflector;
     let lowest = || {
-        reflectors
-            .iter()
-            .map(|name| identity::router_id(view.cluster, name))
-            .min()
-            .filter(|_| reflectors.contains(view.name))
+        let used = [Some(&view.topology), view.facts.leaving.as_ref()];
+        let reflecting = used
+            .into_iter()
+            .flatten()
+            .find(|topology| topology.reflects(view.name));
+        match reflecting {
+            Some(InForce::Reflectors(names)) => names
+                .iter()
+                .map(|name| identity::router_id(view.cluster, name))
+                .min(),
+            _ => None,
+        }
     };
     own.or(view.config.route_reflectors.cluster_id)
+        .or_else(migrated)
         .or_else(lowest)
         .unwrap_or(view.router_id)
 }

@@ -19,6 +19,8 @@ use std::{
 
 use serde_json::Value;
 
+pub(crate) mod apiserver;
+
 /// The TCP port of every daemon; their addresses tell them apart.
 pub(crate) const PORT: u16 = 1790;
 
@@ -67,11 +69,23 @@ impl Place {
 
     /// With more arguments. Metrics are served nowhere unless they say so: many daemons share this host.
     pub(crate) fn spawn_with(&self, name: &str, arguments: &[&str]) -> Daemon {
+        let file = self.path(&format!("{name}.yaml"));
+        self.spawn_on(name, "--config", &file, arguments)
+    }
+
+    /// The same where its cluster comes from `option` `path`.
+    pub(crate) fn spawn_on(
+        &self,
+        name: &str,
+        option: &str,
+        path: &Path,
+        arguments: &[&str],
+    ) -> Daemon {
         let log = fs::File::create(self.path(&format!("{name}.log"))).unwrap();
         let child = Command::new(binary())
             .args(["run", "--node", name])
-            .arg("--config")
-            .arg(self.path(&format!("{name}.yaml")))
+            .arg(option)
+            .arg(path)
             .arg("--socket")
             .arg(self.path(&format!("{name}.sock")))
             .arg("--state-dir")
