@@ -53,9 +53,12 @@ impl Reconciler {
                 self.passed_over = 0;
                 continue;
             };
-            if let Some(op) = self.advance(key, removals_next) {
-                ops.push(op);
-            }
+            let removed = if removals_next {
+                self.take_off(key)
+            } else {
+                None
+            };
+            ops.extend(removed.or_else(|| self.advance(key, removals_next)));
         }
         self.passed_over = if self.removals.is_empty() || self.passed_over >= PATIENCE {
             0
@@ -89,6 +92,23 @@ impl Reconciler {
         self.random ^= self.random << 5;
         let index = self.random as usize % self.removals.len();
         Some(self.removals.swap_remove(index))
+    }
+
+    /// The removal of a prefix that nobody wants, in one look; `None` where there is more to decide.
+    fn take_off(&mut self, key: Key) -> Option<Op> {
+        let complete = self.complete;
+        let gone = self.routes.update(&key, |entry| {
+            let goes = entry.wanted == 0 && entry.kernel != 0 && (complete || !entry.found);
+            if goes {
+                entry.queued = false;
+                entry.in_flight = true;
+                entry.standing = Standing::Undecided;
+            }
+            goes.then(|| mem::take(&mut entry.kernel))
+        })?;
+        self.targets.release(gone);
+        let step = Step::Remove;
+        Some(Op { key, step })
     }
 
     /// Decides on one prefix; gives what is to be written, if anything.
