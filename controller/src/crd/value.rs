@@ -161,7 +161,11 @@ impl fmt::Display for CommunityText {
     }
 }
 
-/// A regular expression over an AS path as text: numbers with one space between.
+/// What `_` stands for in the AS path expressions of other routers. It never occurs in a path: taken as it is, it would match
+/// nothing and say nothing.
+const BETWEEN_NUMBERS: &str = "(?:^|[ ,{}()]|$)";
+
+/// A regular expression over an AS path as text: numbers with one space between, `_` for either end of a number.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AsPathText(pub(crate) AsPathRegex);
 
@@ -172,7 +176,7 @@ impl FromStr for AsPathText {
 
     fn from_str(text: &str) -> Result<Self, String> {
         // A megabyte is far more than any expression over AS numbers needs; the default of ten would be a lot a rule.
-        regex::RegexBuilder::new(text)
+        regex::RegexBuilder::new(&text.replace('_', BETWEEN_NUMBERS))
             .size_limit(1 << 20)
             .build()
             .map(|regex| Self(AsPathRegex(regex)))
@@ -311,6 +315,21 @@ mod tests {
         ] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_underscore_in_an_as_path_expression_is_either_end_of_a_number() {
+        let matches = |text: &str, path: &str| {
+            let AsPathText(AsPathRegex(regex)) = text.parse().unwrap();
+            regex.is_match(path)
+        };
+        for path in ["65001", "7 65001", "65001 7", "7 65001 8", "7 {65001,9}"] {
+            assert!(matches("_65001_", path), "{path}");
+        }
+        for path in ["", "650010", "165001", "7 650010"] {
+            assert!(!matches("_65001_", path), "{path}");
+        }
+        assert!(matches("_7_65001_", "6 7 65001"));
     }
 
     #[test]
