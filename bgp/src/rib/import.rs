@@ -104,7 +104,10 @@ fn ask_policy<'a>(
     let subject = Subject {
         prefix,
         source: Source::Learned,
-        own_as: OwnAs::Prepend(peer.config.local_asn),
+        own_as: match peer.kind {
+            PeerKind::External => OwnAs::OfPeer(peer.asn),
+            PeerKind::Internal => OwnAs::Omit(peer.config.local_asn),
+        },
     };
     let ruling = policy::rule(&peer.config.import, subject, &mut attributes);
     if ruling.verdict == Verdict::Reject {

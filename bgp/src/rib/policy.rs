@@ -1,10 +1,10 @@
 //! What rules make of a route: match, set, verdict.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
     config::{CommunityValue, Match, Policy, Rule, Set, Source, Verdict},
-    prefix::Prefix,
+    prefix::{Family, Prefix},
     wire::Attributes,
 };
 
@@ -21,6 +21,9 @@ pub(super) struct Subject {
 pub(super) enum OwnAs {
     /// It is done.
     Prepend(u32),
+    /// On the way in, where no AS is named, it is that of the peer: ours would be a loop to the internal peers that are told
+    /// next, and would hide from MED which AS the route came through.
+    OfPeer(u32),
     /// It is left out: towards internal peers it would be a loop.
     Omit(u32),
 }
@@ -62,9 +65,13 @@ pub(super) fn rule(
             continue;
         }
         if rule.verdict != Some(Verdict::Reject) && !changes_nothing(rule) {
-            set(&rule.set, subject.own_as, attributes.to_mut());
+            let attributes = attributes.to_mut();
+            set(&rule.set, subject.own_as, attributes);
             ruling.med_set |= rule.set.med.is_some();
-            ruling.next_hop_set |= rule.set.next_hop.is_some();
+            if let Some(address) = next_hop_of(&rule.set, subject.prefix.family()) {
+                attributes.next_hop = Some(address.into());
+                ruling.next_hop_set = true;
+            }
         }
         if let Some(verdict) = rule.verdict {
             return Ruling {
@@ -115,7 +122,13 @@ fn carries(attributes: &Attributes, community: CommunityValue) -> bool {
     }
 }
 
-/// Changes attributes as a rule or an advertisement says.
+/// The next hop a rule sets. An IPv6 prefix keeps its own where the rule names an IPv4 address, which it can't have.
+fn next_hop_of(set: &Set, family: Family) -> Option<IpAddr> {
+    set.next_hop
+        .filter(|address| family == Family::IPv4 || address.is_ipv6())
+}
+
+/// Changes attributes as a rule or an advertisement says, all but the next hop.
 pub(super) fn set(set: &Set, own_as: OwnAs, attributes: &mut Attributes) {
     if set.local_pref.is_some() {
         attributes.local_pref = set.local_pref;
@@ -141,14 +154,11 @@ pub(super) fn set(set: &Set, own_as: OwnAs, attributes: &mut Attributes) {
     }
     let (asn, times) = set.prepend;
     let asn = match own_as {
-        OwnAs::Prepend(own) => Some(asn.unwrap_or(own)),
+        OwnAs::Prepend(default) | OwnAs::OfPeer(default) => Some(asn.unwrap_or(default)),
         OwnAs::Omit(own) => asn.filter(|asn| *asn != own),
     };
     if let Some(asn) = asn.filter(|_| times > 0) {
         attributes.as_path = attributes.as_path.prepend(asn, usize::from(times));
-    }
-    if let Some(address) = set.next_hop {
-        attributes.next_hop = Some(address.into());
     }
 }
 

@@ -153,7 +153,7 @@ pub(crate) struct Set {
     pub(crate) remove_communities: Vec<CommunityText>,
     /// An AS number to put before the path.
     pub(crate) prepend: Prepend,
-    /// Next hop.
+    /// Next hop; an IPv6 prefix keeps its own where this is IPv4.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<HostText>")]
     pub(crate) next_hop: Option<IpAddr>,
@@ -167,7 +167,8 @@ pub(crate) struct Set {
     "count is 0: say how often asNumber is prepended",
 )])))]
 pub(crate) struct Prepend {
-    /// Which; default: our own.
+    // Ours would be a loop to the internal peers that are told next.
+    /// Which; default: our own, on import the peer's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) as_number: Option<super::value::Asn>,
     /// How often.

@@ -218,3 +218,28 @@ fn a_policy_that_rejects_is_named_with_its_rule() {
     assert_eq!(words(&marked), "import policy in, rule 1");
     assert_eq!(words(&route()), "import policy in: no rule accepts it");
 }
+
+#[test]
+fn a_longer_path_on_the_way_in_repeats_the_peers_as_not_ours() {
+    let prepending = Policy {
+        name: "longer".into(),
+        rules: vec![Rule {
+            matches: Match::default(),
+            set: Set {
+                prepend: (None, 2),
+                ..Set::default()
+            },
+            verdict: Some(Verdict::Accept),
+        }],
+        default: Verdict::Reject,
+    };
+    for (kind, path) in [
+        (External, AsPath::sequence(&[65001, 65001, 65001, 65002])),
+        (Internal, route().as_path),
+    ] {
+        let mut peer = peer(kind);
+        configure(&mut peer, |config| config.import = prepending.clone().into());
+        let imported = imported(&peer, &route()).expect("accepted");
+        assert_eq!(imported.as_path, path, "{kind:?}");
+    }
+}

@@ -22,7 +22,7 @@ fn attributes() -> Attributes {
         as_path: AsPath::sequence(&[65001, 65002]),
         next_hop: Some(
             "10.0.0.9"
-                .parse::<std::net::IpAddr>()
+                .parse::<IpAddr>()
                 .expect("an address")
                 .into(),
         ),
@@ -247,7 +247,7 @@ fn a_set_changes_what_it_names() {
         ],
         remove_communities: vec![CommunityValue::Standard(Community(1))],
         prepend: (None, 2),
-        next_hop: Some("10.9.9.9".parse().expect("an address")),
+        next_hop: None,
     };
     let mut changed = attributes();
     set(&change, OwnAs::Prepend(64512), &mut changed);
@@ -257,7 +257,33 @@ fn a_set_changes_what_it_names() {
         changed.as_path,
         AsPath::sequence(&[64512, 64512, 65001, 65002])
     );
-    assert_eq!(changed.next_hop.map(|hop| hop.address), change.next_hop);
+}
+
+#[test]
+fn a_next_hop_is_set_where_the_prefix_can_have_it() {
+    let after = |route: &str, next_hop: &str| {
+        let set = Set {
+            next_hop: Some(next_hop.parse().expect("an address")),
+            ..Set::default()
+        };
+        let rules = vec![Rule {
+            set,
+            ..accepting(Match::default())
+        }];
+        let before = attributes();
+        let mut changed = Cow::Borrowed(&before);
+        let ruling = rule(&policy(rules), subject(route), &mut changed);
+        let next_hop = changed.next_hop.map(|hop| hop.address.to_string());
+        (next_hop.unwrap_or_default(), ruling.next_hop_set)
+    };
+    for (route, set, told) in [
+        ("10.0.0.0/8", "10.9.9.9", ("10.9.9.9", true)),
+        ("10.0.0.0/8", "fd00::9", ("fd00::9", true)),
+        ("fd00::/16", "fd00::9", ("fd00::9", true)),
+        ("fd00::/16", "10.9.9.9", ("10.0.0.9", false)),
+    ] {
+        assert_eq!(after(route, set), (told.0.to_owned(), told.1), "{route}");
+    }
 }
 
 #[test]
