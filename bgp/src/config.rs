@@ -251,6 +251,17 @@ pub struct Origination {
     pub peers: Option<BTreeSet<String>>,
     /// Its attributes beyond ORIGIN IGP, an empty AS_PATH and our own next hop.
     pub set: Set,
+    /// Who is told too, or instead of that, with other attributes.
+    pub others: Vec<(BTreeSet<String>, Set)>,
+}
+
+impl Origination {
+    /// Every restriction to peers by name.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &BTreeSet<String>> {
+        self.peers
+            .iter()
+            .chain(self.others.iter().map(|(peers, _)| peers))
+    }
 }
 
 /// Where a route comes from; what `origin` in a policy matches.

@@ -130,6 +130,7 @@ async fn a_restart_takes_nothing_out_of_the_kernel() {
         source: bgp::config::Source::Static,
         peers: None,
         set: bgp::config::Set::default(),
+        others: Vec::new(),
     };
     one.originate.insert(prefix, origination);
     for peer in one.peers.values_mut() {

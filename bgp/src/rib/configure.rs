@@ -8,19 +8,17 @@ use super::{
     Rib, Side,
     adj_out::Group,
     bits::BitSet,
-    export::Treatment,
+    export::{Treatment, originated},
     intern::{AttributeTable, AttributesId},
     peer::{Peer, Peers},
-    policy::{self, OwnAs},
     route::{Flags, Route, Source},
     stream::from,
     table::Touched,
     task::{PeerChange, PeerId, Settings},
 };
 use crate::{
-    config::{Origination, PeerConfig, Set},
+    config::{Origination, PeerConfig},
     prefix::{Families, Prefix},
-    wire::{Attributes, Origin},
 };
 
 impl Rib {
@@ -158,8 +156,6 @@ impl Rib {
 
     /// Applies the difference between what was originated and what is to be.
     fn originate(&mut self, old: &Settings) {
-        let own_as = self.settings.asn;
-        let same_as = old.asn == own_as;
         for prefix in old.originate.keys() {
             if !self.settings.originate.contains_key(prefix) {
                 self.originate_no_more(*prefix);
@@ -169,15 +165,13 @@ impl Rib {
             .settings
             .originate
             .iter()
-            .filter(|(prefix, origination)| {
-                !same_as || old.originate.get(*prefix) != Some(*origination)
-            })
+            .filter(|(prefix, origination)| old.originate.get(*prefix) != Some(*origination))
             .map(|(prefix, origination)| (*prefix, origination.clone()))
             .collect();
         for (prefix, origination) in changed {
             let attributes = self
                 .attributes
-                .intern(&Arc::new(originated(&origination, own_as)));
+                .intern(&Arc::new(originated(&origination.set)));
             let route = Route {
                 source: Source::OURSELVES,
                 path_id: 0,
@@ -204,20 +198,6 @@ impl Rib {
             });
         }
     }
-}
-
-/// The attributes of what we originate, before export. Prepending is left to export: to internal peers it would be a loop.
-fn originated(origination: &Origination, own_as: u32) -> Attributes {
-    let mut attributes = Attributes {
-        origin: Origin::Igp,
-        ..Attributes::default()
-    };
-    let set = Set {
-        prepend: (None, 0),
-        ..origination.set.clone()
-    };
-    policy::set(&set, OwnAs::Omit(own_as), &mut attributes);
-    attributes
 }
 
 /// What is needed to tell whether two treatments make a difference.

@@ -15,10 +15,10 @@ use super::{
     task::Settings,
 };
 use crate::{
-    config::{NextHopMode, Origination, Policy, Source, Verdict},
+    config::{NextHopMode, Origination, Policy, Set, Source, Verdict},
     prefix::{Families, Family, Prefix},
     status::PeerKind,
-    wire::{Attributes, Community, Context, ExtendedCommunity, NextHop},
+    wire::{Attributes, Community, Context, ExtendedCommunity, NextHop, Origin},
 };
 
 /// All that decides what a peer is told, and in which octets. Peers with equal treatment are told the same, once.
@@ -102,6 +102,20 @@ impl fmt::Display for Withheld {
     }
 }
 
+/// The attributes of what we originate, before rules. Prepending is left to the end: to internal peers it would be a loop.
+pub(super) fn originated(set: &Set) -> Attributes {
+    let mut attributes = Attributes {
+        origin: Origin::Igp,
+        ..Attributes::default()
+    };
+    let set = Set {
+        prepend: (None, 0),
+        ..set.clone()
+    };
+    policy::set(&set, OwnAs::Omit(0), &mut attributes);
+    attributes
+}
+
 /// Whether a peer is among those named; who came from a range (`RANGE/ADDRESS`) is where the range is.
 fn means(peers: &BTreeSet<String>, name: &str) -> bool {
     let range = name.rsplit_once('/').map(|(range, _)| range);
@@ -114,7 +128,7 @@ impl Treatment {
         let told_of = settings
             .originate
             .values()
-            .filter_map(|origination| origination.peers.as_ref())
+            .flat_map(Origination::named)
             .filter(|peers| means(peers, &peer.name))
             .cloned()
             .collect();
@@ -153,8 +167,17 @@ impl Treatment {
         from: From<'_>,
         attributes: &Attributes,
     ) -> Result<Attributes, Withheld> {
-        self.permit(from, attributes)?;
-        let mut out = Cow::Borrowed(attributes);
+        let own = match from {
+            From::Ourselves(origination) => Some(self.told(origination)?),
+            From::Peer { kind, client, .. } => {
+                self.permit(kind, client, attributes)?;
+                None
+            }
+        };
+        let mut out = match own {
+            Some(set) => Cow::Owned(originated(set)),
+            None => Cow::Borrowed(attributes),
+        };
         if self.kind == PeerKind::External
             && matches!(from, From::Peer { .. })
             && attributes.med.is_some()
@@ -163,10 +186,9 @@ impl Treatment {
         }
         let next_hop_set = self.rule(prefix, from, &mut out)?;
         let mut out = out.into_owned();
-        if let From::Ourselves(origination) = from
+        if let Some(Set { prepend, .. }) = own
             && self.kind == PeerKind::External
         {
-            let prepend = origination.set.prepend;
             let asn = prepend.0.unwrap_or(self.local_asn);
             out.as_path = out.as_path.prepend(asn, usize::from(prepend.1));
         }
@@ -181,15 +203,26 @@ impl Treatment {
         Ok(out)
     }
 
-    /// What holds whatever the rules say.
-    fn permit(&self, from: From<'_>, attributes: &Attributes) -> Result<(), Withheld> {
-        let (kind, client) = match from {
-            From::Ourselves(Origination {
-                peers: Some(peers), ..
-            }) if !self.told_of.contains(peers) => return Err(Withheld::NotForPeer),
-            From::Ourselves(_) => return Ok(()),
-            From::Peer { kind, client, .. } => (kind, client),
-        };
+    /// With which attributes the peer is told of what we originate.
+    fn told<'a>(&self, origination: &'a Origination) -> Result<&'a Set, Withheld> {
+        let other = origination
+            .others
+            .iter()
+            .find(|(peers, _)| self.told_of.contains(peers));
+        match (other, &origination.peers) {
+            (Some((_, set)), _) => Ok(set),
+            (None, Some(peers)) if !self.told_of.contains(peers) => Err(Withheld::NotForPeer),
+            (None, _) => Ok(&origination.set),
+        }
+    }
+
+    /// What holds of a learned route whatever the rules say.
+    fn permit(
+        &self,
+        kind: PeerKind,
+        client: bool,
+        attributes: &Attributes,
+    ) -> Result<(), Withheld> {
         let external = self.kind == PeerKind::External;
         for (community, name, forbidden) in [
             (Community::NO_ADVERTISE, "NO_ADVERTISE", true),

@@ -317,6 +317,15 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                     origination.set.prepend = (None, how & 1);
                     origination.peers = (how & 8 != 0)
                         .then(|| [format!("peer{}", 1 + (how >> 5))].into_iter().collect());
+                    if how & 4 != 0 {
+                        let set = Set {
+                            med: Some(9),
+                            ..Set::default()
+                        };
+                        origination
+                            .others
+                            .push(([format!("peer{}", 1 + (how >> 6))].into(), set));
+                    }
                     settings.originate.insert(prefix, origination);
                 }
             }

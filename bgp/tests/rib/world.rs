@@ -61,6 +61,7 @@ pub(crate) fn origination(source: Source) -> Origination {
         source,
         peers: None,
         set: Set::default(),
+        others: Vec::new(),
     }
 }
 

@@ -139,6 +139,7 @@ async fn who_takes_nothing_is_closed_by_the_send_hold_timer_while_others_get_all
             source: bgp::config::Source::Static,
             peers: None,
             set,
+            others: Vec::new(),
         };
         config.originate.insert(prefix, origination);
     }

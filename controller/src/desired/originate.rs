@@ -38,6 +38,7 @@ pub(super) fn all(
                 source: Source::PodCIDR,
                 peers: None,
                 set: Set::default(),
+                others: Vec::new(),
             };
             all.insert(*cidr, origination);
         }
@@ -88,6 +89,7 @@ fn advertisement(
             source,
             peers: peers.clone(),
             set: set(&spec.attributes),
+            others: Vec::new(),
         };
         merge(all, prefix, origination, &about, problems);
     }
@@ -117,7 +119,8 @@ fn told(
     Some(told)
 }
 
-/// Two advertisements of one prefix: the peers of both are told, if they agree on the attributes.
+/// Two advertisements of one prefix: the peers of both are told. Where they differ in attributes, one that names a peer goes
+/// before one that means all, and among equals the first stays.
 fn merge(
     all: &mut Originations,
     prefix: Prefix,
@@ -131,19 +134,50 @@ fn merge(
         }
         Entry::Occupied(mut known) => {
             let known = known.get_mut();
-            if known.set != new.set || known.source == Source::PodCIDR {
+            let all_told = if known.source == Source::PodCIDR {
+                false
+            } else if known.set == new.set {
+                known.peers = match (known.peers.take(), new.peers) {
+                    (Some(known), Some(new)) => Some(known.into_iter().chain(new).collect()),
+                    _ => None,
+                };
+                true
+            } else {
+                differ(known, new)
+            };
+            if !all_told {
                 problems.push(Problem::warning(
                     about,
-                    format!("{prefix} is announced already, with other attributes: these stay; drop it from one of the two"),
+                    format!("{prefix} is announced to the same peers already, with other attributes: these stay; drop it from one of the two"),
                 ));
-                return;
             }
-            known.peers = match (known.peers.take(), new.peers) {
-                (Some(known), Some(new)) => Some(known.into_iter().chain(new).collect()),
-                _ => None,
-            };
         }
     }
+}
+
+/// Adds an advertisement with other attributes; whether it holds for everyone it means.
+fn differ(known: &mut Origination, new: Origination) -> bool {
+    let Some(peers) = new.peers else {
+        let Some(named) = known.peers.take() else {
+            return false;
+        };
+        let set = std::mem::replace(&mut known.set, new.set);
+        known.others.push((named, set));
+        return true;
+    };
+    let told: BTreeSet<&String> = known
+        .others
+        .iter()
+        .map(|(peers, _)| peers)
+        .chain(&known.peers)
+        .flatten()
+        .collect();
+    let (again, first): (BTreeSet<String>, BTreeSet<String>) =
+        peers.into_iter().partition(|peer| told.contains(peer));
+    if !first.is_empty() {
+        known.others.push((first, new.set));
+    }
+    again.is_empty()
 }
 
 fn set(attributes: &Attributes) -> Set {

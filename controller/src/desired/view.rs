@@ -49,6 +49,10 @@ fn speaker(config: &SpeakerConfig) -> Value {
                 text.push_str(&format!(" to {}", peers.join(", ")));
             }
             text.push_str(&set(&what.set));
+            for (peers, other) in &what.others {
+                let peers: Vec<&str> = peers.iter().map(String::as_str).collect();
+                text.push_str(&format!("; to {}{}", peers.join(", "), set(other)));
+            }
             (prefix.to_string(), text)
         })
         .collect();

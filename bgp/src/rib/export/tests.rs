@@ -66,6 +66,7 @@ fn own() -> Origination {
         source: Source::PodCIDR,
         peers: None,
         set: Set::default(),
+        others: Vec::new(),
     }
 }
 
@@ -244,6 +245,60 @@ fn an_origination_names_who_is_told() {
     );
     assert_eq!(
         treatment.export(v4(), From::Ourselves(&others), &bare),
+        Err(Withheld::NotForPeer)
+    );
+}
+
+#[test]
+fn one_prefix_may_be_told_to_some_with_other_attributes() {
+    let med = |med| Set {
+        med: Some(med),
+        ..Set::default()
+    };
+    let names = |name: &str| [name.to_owned()].into();
+    let told = |origination: Origination| {
+        let treatment = treatment(External, |_, _, settings| {
+            settings.originate.insert(v4(), origination.clone());
+        });
+        treatment
+            .export(v4(), From::Ourselves(&origination), &Attributes::default())
+            .map(|out| out.med)
+    };
+    let all = Origination {
+        set: med(1),
+        ..own()
+    };
+    let others = |name| vec![(names(name), med(2))];
+    assert_eq!(
+        told(Origination {
+            others: others("peer1"),
+            ..all.clone()
+        }),
+        Ok(Some(2))
+    );
+    assert_eq!(
+        told(Origination {
+            others: others("peer2"),
+            ..all.clone()
+        }),
+        Ok(Some(1))
+    );
+    let some = Origination {
+        peers: Some(names("peer3")),
+        ..all
+    };
+    assert_eq!(
+        told(Origination {
+            others: others("peer1"),
+            ..some.clone()
+        }),
+        Ok(Some(2))
+    );
+    assert_eq!(
+        told(Origination {
+            others: others("peer2"),
+            ..some
+        }),
         Err(Withheld::NotForPeer)
     );
 }

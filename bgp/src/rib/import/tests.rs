@@ -238,7 +238,9 @@ fn a_longer_path_on_the_way_in_repeats_the_peers_as_not_ours() {
         (Internal, route().as_path),
     ] {
         let mut peer = peer(kind);
-        configure(&mut peer, |config| config.import = prepending.clone().into());
+        configure(&mut peer, |config| {
+            config.import = prepending.clone().into()
+        });
         let imported = imported(&peer, &route()).expect("accepted");
         assert_eq!(imported.as_path, path, "{kind:?}");
     }

@@ -20,12 +20,7 @@ fn subject(text: &str) -> Subject {
 fn attributes() -> Attributes {
     Attributes {
         as_path: AsPath::sequence(&[65001, 65002]),
-        next_hop: Some(
-            "10.0.0.9"
-                .parse::<IpAddr>()
-                .expect("an address")
-                .into(),
-        ),
+        next_hop: Some("10.0.0.9".parse::<IpAddr>().expect("an address").into()),
         communities: Box::new([Community(1), Community(2)]),
         ..Attributes::default()
     }
