@@ -76,7 +76,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All kinds, in the order of [`Refusal::code`].
+    /// All kinds, in the order of `Refusal::code`.
     pub const KINDS: [&'static str; 13] = [
         "default-route",
         "loopback",
