@@ -17,7 +17,7 @@ use super::outage::{Note, Reach};
 /// Where a pod finds its ServiceAccount's token.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// The namespace of the daemon where nothing says another.
-const NAMESPACE: &str = "routelet-system";
+const NAMESPACE: &str = "routelet";
 /// How long a connection may take to stand: a pod's way to the API server is short.
 const CONNECT: Duration = Duration::from_secs(5);
 
