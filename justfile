@@ -16,10 +16,15 @@ fuzz *ARGS:
 lab *ARGS:
     topologies/run {{ARGS}}
 
-# deploy/crds.yaml from the Rust types.
+# deploy/crds.yaml from the Rust types, and what is built of it.
 crds:
     cargo run --quiet -p controller --bin routelet -- crds > target/crds.yaml
     mv target/crds.yaml deploy/crds.yaml
+    deploy/build
+
+# deploy/routelet.yaml and the chart's templates from the parts.
+deploy:
+    deploy/build
 
 # Format, and what clippy has to say.
 tidy:
