@@ -15,7 +15,11 @@ use fib::RouteState;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
-use crate::{desired::Desired, problem::Problem, report::is_up};
+use crate::{
+    desired::Desired,
+    problem::{Problem, Reason},
+    report::is_up,
+};
 
 pub(crate) mod lasting;
 
@@ -306,6 +310,17 @@ impl Audit {
     }
 }
 
+impl Deviation {
+    /// The word for it in conditions and events.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Wrong => Reason::RouteWrong,
+            Self::Missing => Reason::RouteMissing,
+            Self::Extra => Reason::RouteUnexpected,
+        }
+    }
+}
+
 impl Finding {
     /// What it concerns.
     fn about(&self) -> String {
@@ -317,7 +332,7 @@ impl Finding {
 
     /// As a problem of this node. It does not make it unhealthy: other nodes come and go.
     pub(crate) fn problem(&self) -> Problem {
-        Problem::warning(self.about(), self.to_string())
+        Problem::warning(self.about(), self.to_string()).because(self.is.reason())
     }
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::{core::v1, discovery::v1::EndpointSlice};
 
 use crate::{
     crd::{BGPAdvertisementSpec, BGPConfigurationSpec, BGPNodeSpec, BGPPeerSpec, BGPPolicySpec},
-    problem::Problem,
+    problem::{Problem, Reason},
 };
 
 pub(crate) mod api;
@@ -169,8 +169,9 @@ impl Cluster {
                 _ => false,
             };
             if kept {
-                self.problems
-                    .push(Problem::warning(format!("{kind} {name}"), KEPT));
+                self.problems.push(
+                    Problem::warning(format!("{kind} {name}"), KEPT).because(Reason::ObjectInvalid),
+                );
             }
             self.left_out.insert((kind, name));
         }

@@ -9,13 +9,18 @@ use std::{
 use bgp::prefix::{Family, Prefix};
 use serde_json::{Value, json};
 
-use crate::crd::configuration::Cni;
+use crate::{
+    crd::configuration::Cni,
+    problem::{Problem, Reason},
+};
 
 /// A conflist and where it belongs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Conflist {
     /// The file.
     pub(crate) path: PathBuf,
+    /// Where the plugins should be.
+    pub(crate) plugins: Vec<PathBuf>,
     /// Its content.
     pub(crate) content: Value,
 }
@@ -69,8 +74,43 @@ impl Conflist {
         }
         Self {
             path: cni.directory.join(&cni.name),
+            plugins: cni.plugin_directories.clone(),
             content: json!({"cniVersion": "1.0.0", "name": "routelet", "plugins": plugins}),
         }
+    }
+
+    /// The plugins that it takes and that are in none of the directories: no pod can be made without them.
+    pub(crate) fn unplugged(&self) -> Option<Problem> {
+        let kinds = |value: &Value| -> Vec<String> {
+            let kind = |value: Option<&Value>| value?.as_str().map(str::to_owned);
+            let ipam = value.get("ipam").and_then(|ipam| ipam.get("type"));
+            [kind(value.get("type")), kind(ipam)]
+                .into_iter()
+                .flatten()
+                .collect()
+        };
+        let plugins = self.content.get("plugins").and_then(Value::as_array);
+        // The container runtime brings the loopback up by this one.
+        let needed = std::iter::once("loopback".to_owned())
+            .chain(plugins.into_iter().flatten().flat_map(kinds));
+        let there = |plugin: &String| self.plugins.iter().any(|at| at.join(plugin).exists());
+        let missing: Vec<String> = needed.filter(|plugin| !there(plugin)).collect();
+        let places: Vec<String> = self
+            .plugins
+            .iter()
+            .map(|place| place.display().to_string())
+            .collect();
+        (!missing.is_empty()).then(|| {
+            Problem::warning(
+                "cni",
+                format!(
+                    "the CNI plugins {} are not in {}: no pod can be made; install them (package kubernetes-cni or containernetworking-plugins), name their place in cni.pluginDirectories, and in a pod mount it",
+                    missing.join(", "),
+                    places.join(" or ")
+                ),
+            )
+            .because(Reason::CniPluginMissing)
+        })
     }
 
     /// Writes it unless it stands there already; whoever reads meanwhile sees the old one or the new one, whole.
@@ -107,6 +147,32 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+
+    #[test]
+    fn plugins_that_are_missing_are_named() {
+        let directory = std::env::temp_dir().join(format!("routelet-bin-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        for plugin in ["bridge", "loopback"] {
+            fs::write(directory.join(plugin), "").unwrap();
+        }
+        let cni = Cni {
+            plugin_directories: vec!["/nowhere".into(), directory.clone()],
+            ..Cni::default()
+        };
+        let conflist = Conflist::new(&cni, &["10.244.1.0/24".parse().unwrap()]);
+        let problem = conflist.unplugged().unwrap();
+        assert!(
+            problem
+                .text
+                .starts_with("the CNI plugins host-local, portmap are not in /nowhere or "),
+            "{problem}"
+        );
+        for plugin in ["host-local", "portmap"] {
+            fs::write(directory.join(plugin), "").unwrap();
+        }
+        assert_eq!(conflist.unplugged(), None);
+        fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn it_is_written_whole_once_and_beside_it_nothing_changes() {

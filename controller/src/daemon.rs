@@ -25,8 +25,9 @@ use crate::{
     desired::{DRAINED, Desired, Duty, Facts, InForce, desired},
     gateways::default_gateways,
     journal::{Journal, Kind},
+    kubernetes::publish::Obstacles,
     node::{Now, Order, Running},
-    problem::Problem,
+    problem::{Problem, Reason},
     state::State,
     web,
 };
@@ -84,11 +85,15 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let server = tokio::spawn(control::serve(listener, daemon.running.clone()));
     let web = tokio::spawn(web::serve(options.metrics_address, daemon.running.clone()));
     source.taken_over(&daemon.cluster);
+    let publisher = source.publish(&daemon.running, daemon.facts.restarted);
     let result = daemon.run(orders, &mut source).await;
     daemon.stop().await;
     source.close(&daemon.cluster);
     server.abort();
     web.abort();
+    if let Some(publisher) = publisher {
+        publisher.abort();
+    }
     result
 }
 
@@ -176,6 +181,7 @@ impl<'a> Daemon<'a> {
                 problems: Vec::new(),
             }),
             web: web::State::default(),
+            obstacles: Obstacles::default(),
         });
         tokio::spawn(audit::lasting::watch(running.clone()));
         let mut daemon = Self {
@@ -374,19 +380,19 @@ impl<'a> Daemon<'a> {
                     match socket::own_routes(config.mark) {
                         Ok(claim) => self.claim = Some((config.mark, claim)),
                         Err(error) => {
-                            desired.problems.push(Problem::error(about, format!("{error:#}; the mark in use stays")));
+                            desired.problems.push(Problem::error(about, format!("{error:#}; the mark in use stays")).because(Reason::KernelProblem));
                             return;
                         }
                     }
                 }
                 if let Err(error) = fib.apply(config.clone()).await {
-                    desired.problems.push(Problem::error(about, error.to_string()));
+                    desired.problems.push(Problem::error(about, error.to_string()).because(Reason::KernelProblem));
                 }
             }
             _ => desired.problems.push(Problem::error(
                 about,
                 "kernel.install was changed: that takes effect when routelet is restarted (routes stay meanwhile)",
-            )),
+            ).because(Reason::KernelProblem)),
         }
     }
 
@@ -413,7 +419,7 @@ impl<'a> Daemon<'a> {
                 Err(error) => problems.push(Problem::warning(
                     "cni",
                     format!("{} cannot be written ({error}): new pods get no network from routelet; make the directory, or set cni.writeConflist: false", cni.path.display()),
-                )),
+                ).because(Reason::ConflistNotWritten)),
             }
         }
         if let Err(error) = self

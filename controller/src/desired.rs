@@ -84,6 +84,8 @@ pub(crate) struct Desired {
     pub(crate) speaker: SpeakerConfig,
     /// The installer; `None`: nothing is installed.
     pub(crate) fib: Option<fib::Config>,
+    /// The addresses this node speaks from and is reached by.
+    pub(crate) addresses: Addresses,
     /// The CNI configuration; `None`: none is written.
     pub(crate) cni: Option<Conflist>,
     /// How long `drain` waits between GRACEFUL_SHUTDOWN and Cease.
@@ -96,14 +98,40 @@ pub(crate) struct Desired {
     pub(crate) owners: BTreeMap<Prefix, String>,
     /// `podNetwork.clusterCIDRs`.
     pub(crate) cluster_cidrs: Vec<Prefix>,
+    /// Every BGPPeer as it is for this node.
+    pub(crate) rules: BTreeMap<String, Rule>,
     /// What stands in the way.
     pub(crate) problems: Vec<Problem>,
+}
+
+/// A BGPPeer as it is for this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// How many nodes it is for.
+    pub(crate) nodes: usize,
+    /// It is for this node.
+    pub(crate) here: bool,
+    /// How many nodes come before this one where one of those it is for has to do something.
+    pub(crate) rank: usize,
+    /// The sessions and ranges of this node that come from it.
+    pub(crate) sessions: Vec<String>,
 }
 
 impl Desired {
     /// The node whose pod CIDR holds `prefix`.
     pub(crate) fn owner(&self, prefix: &Prefix) -> Option<(&Prefix, &str)> {
         pods::covering(&self.owners, prefix).map(|(cidr, node)| (cidr, node.as_str()))
+    }
+
+    /// The BGPPeer that a session comes from, if it is one's.
+    pub(crate) fn rule_of(&self, session: &str) -> Option<&str> {
+        let dialled_in = |range: &str| {
+            let rest = session.strip_prefix(range);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let comes = |rule: &&Rule| rule.sessions.iter().any(|name| dialled_in(name));
+        let (name, _) = self.rules.iter().find(|(_, rule)| comes(rule))?;
+        Some(name)
     }
 }
 
@@ -173,6 +201,7 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
     topology::add(&view, &mut sessions, &mut problems);
     session::settle(&view, &mut sessions);
     pods::check_import(&view, &sessions, &mut problems);
+    let rules = peers::rules(&view, &sessions.of);
 
     let cordoned = view.node.unschedulable;
     let on_cordon = cordoned.then_some(view.config.drain.on_cordon);
@@ -209,6 +238,7 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
     Desired {
         speaker,
         fib: view.config.kernel.install.then(|| kernel::fib(&view)),
+        addresses: view.addresses,
         cni: kernel::conflist(&view),
         drain_wait: Duration::from_secs(view.config.drain.wait_seconds.into()),
         cordoned,
@@ -221,6 +251,7 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
             .collect(),
         topology: view.topology,
         owners: view.owners,
+        rules,
         problems,
     }
 }

@@ -18,6 +18,7 @@ mod journal;
 mod kubernetes;
 mod metrics;
 mod node;
+mod order;
 mod problem;
 mod render;
 mod report;

@@ -16,10 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     audit::{self, Audit, Evidence, Finding},
     cluster::Addresses,
+    cni::Conflist,
     desired::{Desired, Duty},
     journal::Journal,
+    kubernetes::publish::{Obstacles, sight::Sight},
     metrics::Scrape,
-    problem::Problem,
+    problem::{Problem, Reason},
     report::{self, Dump, ExplainReport, FibReport, Owner, PeerCounts, RoutesReport, StatusReport},
     web,
 };
@@ -51,6 +53,8 @@ pub(crate) struct Running {
     pub(crate) fib: Option<Fib>,
     pub(crate) now: RwLock<Now>,
     pub(crate) web: web::State,
+    /// What keeps the API server from being told.
+    pub(crate) obstacles: Obstacles,
 }
 
 /// What changes with each reload.
@@ -147,6 +151,27 @@ impl Running {
         })
     }
 
+    /// What the API server is told from.
+    pub(crate) async fn sight(&self) -> Result<Sight, Stopping> {
+        let (status, peers) = self.status_and_peers().await?;
+        let now = self.now();
+        Ok(Sight {
+            unready: web::unready(self, &status),
+            configured: now
+                .desired
+                .problems
+                .iter()
+                .chain(&now.problems)
+                .cloned()
+                .collect(),
+            astray: now.astray,
+            nodes: now.addresses,
+            desired: now.desired,
+            status,
+            peers,
+        })
+    }
+
     /// As `status` and `peers`, asked once.
     async fn status_and_peers(&self) -> Result<(StatusReport, Vec<PeerStatus>), Stopping> {
         let now = self.now();
@@ -159,28 +184,39 @@ impl Running {
         let audit = self.audit_of(desired, &speaker).await?;
         problems.extend(audit::lasting(&now.astray, &audit));
         problems.extend(self.web.problem());
+        problems.extend(self.obstacles.problems());
+        problems.extend(desired.cni.as_ref().and_then(Conflist::unplugged));
         if self.fib.is_some() && kernel.is_none() {
-            problems.push(Problem::error(
-                "kernel",
-                "the installer has ended; its log says why: restart routelet",
-            ));
+            problems.push(
+                Problem::error(
+                    "kernel",
+                    "the installer has ended; its log says why: restart routelet",
+                )
+                .because(Reason::KernelProblem),
+            );
         }
         if !speaker.complete {
             problems.push(Problem::warning(
                 "speaker",
                 "initial routes are not all in yet: some peers have not sent their End-of-RIB, and the deferral after the start still runs",
-            ));
+            ).because(Reason::InitialSync));
         }
         match now.duty {
             Duty::InService => {}
-            Duty::Draining => problems.push(Problem::warning(
-                "node",
-                "it is being drained (GRACEFUL_SHUTDOWN is announced)",
-            )),
-            Duty::Drained => problems.push(Problem::error(
-                "node",
-                "it is drained and all sessions are held down: routelet undrain brings it back",
-            )),
+            Duty::Draining => problems.push(
+                Problem::warning(
+                    "node",
+                    "it is being drained (GRACEFUL_SHUTDOWN is announced)",
+                )
+                .because(Reason::OutOfService),
+            ),
+            Duty::Drained => problems.push(
+                Problem::error(
+                    "node",
+                    "it is drained and all sessions are held down: routelet undrain brings it back",
+                )
+                .because(Reason::OutOfService),
+            ),
         }
         problems.sort();
         problems.dedup();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -14,6 +14,82 @@ pub(crate) struct Problem {
     pub(crate) about: String,
     /// What is wrong and what to do.
     pub(crate) text: String,
+    /// The same in one word that does not change.
+    pub(crate) reason: Reason,
+}
+
+/// What kind of thing is wrong: the reason in conditions and events. Its words are a contract; new ones may come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reason {
+    /// Something in the objects or options that is not as it should be, and none of the others.
+    #[default]
+    ConfigurationProblem,
+    /// An object that breaks a rule: it, or its new version, is left out.
+    ObjectInvalid,
+    /// A Secret, or its key, is missing or of no use.
+    SecretMissing,
+    /// A pod CIDR overlaps another, a service CIDR, or the address of a node.
+    PodCidrConflict,
+    /// The Node has no pod CIDR.
+    PodCidrMissing,
+    /// The Node has no address to be reached by, or that of another.
+    AddressProblem,
+    /// Two nodes have one router ID.
+    RouterIdConflict,
+    /// The selector matches no route reflector.
+    NoRouteReflector,
+    /// The conflist cannot be written.
+    ConflistNotWritten,
+    /// A CNI plugin that the conflist names is not installed.
+    CniPluginMissing,
+    /// A peer announces pods of a node as if they were elsewhere.
+    OriginRefused,
+    /// A pod CIDR has no route.
+    RouteMissing,
+    /// A pod CIDR is routed elsewhere.
+    RouteWrong,
+    /// A route into the pod network leads to what no node owns.
+    RouteUnexpected,
+    /// A session that should be up is not.
+    SessionDown,
+    /// The speaker as a whole: a port in use.
+    SpeakerProblem,
+    /// The installer or the kernel.
+    KernelProblem,
+    /// The node is drained, or on its way.
+    OutOfService,
+    /// The start is not over.
+    InitialSync,
+    /// The API server is away, or does not let us.
+    ApiServerProblem,
+}
+
+impl Reason {
+    /// Its word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::ConfigurationProblem => "ConfigurationProblem",
+            Self::ObjectInvalid => "ObjectInvalid",
+            Self::SecretMissing => "SecretMissing",
+            Self::PodCidrConflict => "PodCIDRConflict",
+            Self::PodCidrMissing => "PodCIDRMissing",
+            Self::AddressProblem => "AddressProblem",
+            Self::RouterIdConflict => "RouterIDConflict",
+            Self::NoRouteReflector => "NoRouteReflector",
+            Self::ConflistNotWritten => "ConflistNotWritten",
+            Self::CniPluginMissing => "CNIPluginMissing",
+            Self::OriginRefused => "OriginRefused",
+            Self::RouteMissing => "RouteMissing",
+            Self::RouteWrong => "RouteWrong",
+            Self::RouteUnexpected => "RouteUnexpected",
+            Self::SessionDown => "SessionDown",
+            Self::SpeakerProblem => "SpeakerProblem",
+            Self::KernelProblem => "KernelProblem",
+            Self::OutOfService => "OutOfService",
+            Self::InitialSync => "InitialSync",
+            Self::ApiServerProblem => "APIServerProblem",
+        }
+    }
 }
 
 /// How bad a problem is.
@@ -32,6 +108,7 @@ impl Problem {
             severity: Severity::Error,
             about: about.into(),
             text: text.into(),
+            reason: Reason::default(),
         }
     }
 
@@ -41,12 +118,24 @@ impl Problem {
             severity: Severity::Warning,
             about: about.into(),
             text: text.into(),
+            reason: Reason::default(),
         }
+    }
+
+    /// The same with its reason.
+    pub(crate) fn because(self, reason: Reason) -> Self {
+        Self { reason, ..self }
     }
 
     /// Whether it makes the node unhealthy.
     pub(crate) fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::{
     audit::Audit,
     desired::{Desired, Duty},
-    problem::Problem,
+    problem::{Problem, Reason},
 };
 
 /// `GET /v1/status`.
@@ -214,13 +214,13 @@ pub(crate) fn troubles(
         speaker
             .problems
             .iter()
-            .map(|text| Problem::error("speaker", text)),
+            .map(|text| Problem::error("speaker", text).because(Reason::SpeakerProblem)),
     );
     problems.extend(
         kernel
             .into_iter()
             .flat_map(|kernel| &kernel.problems)
-            .map(|text| Problem::error("kernel", text)),
+            .map(|text| Problem::error("kernel", text).because(Reason::KernelProblem)),
     );
     let nodes_up = speaker.peers.values().any(|peer| peer.mesh && is_up(peer));
     problems.extend(speaker.peers.values().filter_map(strays));
@@ -237,11 +237,12 @@ pub(crate) fn troubles(
         }
         // A node that is away is everyday life in a cluster, unless it is all of them.
         let about = format!("peer {}", peer.name);
-        problems.push(if peer.mesh && nodes_up {
+        let problem = if peer.mesh && nodes_up {
             Problem::warning(about, text)
         } else {
             Problem::error(about, text)
-        });
+        };
+        problems.push(problem.because(Reason::SessionDown));
     }
     problems
 }
@@ -254,7 +255,7 @@ fn strays(peer: &PeerStatus) -> Option<Problem> {
         Problem::warning(
             format!("peer {}", peer.name),
             format!("{refused} of its routes are refused by the origin check, for they would lead packets for a node's pods elsewhere: routelet routes received {} says which; look at what it announces", peer.name),
-        )
+        ).because(Reason::OriginRefused)
     })
 }
 
@@ -320,6 +321,9 @@ pub(crate) fn memory_kib() -> u64 {
         .and_then(|number| number.parse().ok())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;
 
 #[cfg(test)]
 mod tests {

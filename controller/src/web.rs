@@ -29,9 +29,11 @@ use tracing::{debug, info};
 
 use crate::{
     control::{body::Body, query::Query},
+    journal::Kind,
     metrics,
     node::Running,
     problem::Problem,
+    report::StatusReport,
 };
 
 mod health;
@@ -148,6 +150,9 @@ async fn first_sync(running: &Running) {
     }
     // It is set here only.
     let _ = running.web.settled.set(SystemTime::now());
+    let text =
+        "first synchronisation done: all initial routes are in, and the kernel in step with them";
+    running.journal.write(Kind::Daemon, None, text);
 }
 
 #[expect(
@@ -235,6 +240,11 @@ pub(crate) async fn answer(path: &str, query: &Query, running: &Running) -> Resp
     };
     // As kube-apiserver has it: that the word stands there is enough.
     response(status, TEXT, checks.text(query.has("verbose")))
+}
+
+/// What the node is not ready for, by the name of the check; `None`: it is ready, or was once.
+pub(crate) fn unready(running: &Running, status: &StatusReport) -> Option<(&'static str, String)> {
+    health::unready(running, status)
 }
 
 async fn metrics(running: &Running) -> Response<Body> {

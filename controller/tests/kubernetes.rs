@@ -18,6 +18,7 @@ use support::{
 };
 
 const CONFIGURATIONS: &str = "/apis/routelet.dev/v1alpha1/bgpconfigurations";
+const BGP_NODES: &str = "/apis/routelet.dev/v1alpha1/bgpnodes";
 
 fn node(place: &Place, name: &str, number: u8) -> Value {
     json!({
@@ -124,6 +125,59 @@ fn a_restart_in_an_outage_comes_back_with_every_session() {
         !says(&one, "this node started from")
     });
     assert_eq!(one.session("n2")["since"], since, "without a flap");
+}
+
+/// A condition of `n1`'s BGPNode.
+fn condition(server: &ApiServer, type_: &str) -> Value {
+    let status = server.get(BGP_NODES, "n1").unwrap_or_default()["status"].clone();
+    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    let found = conditions
+        .into_iter()
+        .find(|condition| condition["type"] == type_);
+    found.unwrap_or_default()
+}
+
+#[test]
+fn a_node_tells_the_api_server_how_it_is() {
+    let place = Place::new();
+    let server = two_nodes(&place);
+    // One of ours that nobody asked for: now the kind is known.
+    server.put(BGP_NODES, json!({"metadata": {"name": "n2"}, "spec": {}}));
+    let one = start(&place, &server, "n1");
+    eventually("it says that it is alone", || {
+        condition(&server, "SessionsEstablished")["reason"] == "NoNodeEstablished"
+    });
+    let made = server.get(BGP_NODES, "n1").unwrap();
+    assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "Node");
+    assert_eq!(made["status"]["peers"][0]["name"], "n2");
+    let _two = start(&place, &server, "n2");
+    eventually("it says that it is not any more", || {
+        condition(&server, "SessionsEstablished")["reason"] == "AllEstablished"
+            && condition(&server, "Ready")["status"] == "True"
+    });
+    let status = &server.get(BGP_NODES, "n1").unwrap()["status"];
+    assert_eq!(status["sessions"], json!({"established": 1, "total": 1}));
+    assert_eq!(
+        status["peers"],
+        json!([]),
+        "nodes that are there are a number"
+    );
+    // Nothing of the kernel's is ours here, so nothing is said of it.
+    assert_eq!(server.writes(NODES), [""; 0]);
+    drop(one);
+}
+
+#[test]
+fn a_right_that_is_missing_is_a_problem_with_its_remedy_and_no_more() {
+    let place = Place::new();
+    let server = two_nodes(&place);
+    server.put(BGP_NODES, json!({"metadata": {"name": "n1"}, "spec": {}}));
+    server.forbid(&format!("{BGP_NODES}/n1/status"));
+    let (one, two) = (start(&place, &server, "n1"), start(&place, &server, "n2"));
+    eventually("it says which right", || {
+        says(&one, "patch on bgpnodes.routelet.dev/status")
+    });
+    eventually("both are up", || one.is_up("n2") && two.is_up("n1"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
     document::Tree,
     object::{self, Complaint},
 };
-use crate::problem::Problem;
+use crate::problem::{Problem, Reason};
 
 /// What is watched as one: a kind, or a single Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,12 +75,15 @@ impl Mirror {
         for ((kind, key), faults) in &self.faults {
             let about = format!("{kind} {}", key.1);
             for fault in faults {
-                cluster
-                    .problems
-                    .push(Problem::error(&about, format!("left out: {fault}")));
+                cluster.problems.push(
+                    Problem::error(&about, format!("left out: {fault}"))
+                        .because(Reason::ObjectInvalid),
+                );
             }
             if self.holds(kind, key) {
-                cluster.problems.push(Problem::warning(about, super::KEPT));
+                cluster
+                    .problems
+                    .push(Problem::warning(about, super::KEPT).because(Reason::ObjectInvalid));
             } else {
                 cluster.left_out.insert(((*kind).to_owned(), key.1.clone()));
             }
@@ -226,7 +229,7 @@ impl Mirror {
     }
 
     /// Everything that is known of a subject, valid or not.
-    fn keys(&self, subject: &Subject) -> Vec<NamespacedName> {
+    pub(crate) fn keys(&self, subject: &Subject) -> Vec<NamespacedName> {
         let cluster = &self.cluster;
         let bare = |name: &String| (String::new(), name.clone());
         let (kind, mut keys): (&str, Vec<NamespacedName>) = match subject {

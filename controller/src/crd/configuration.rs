@@ -487,6 +487,9 @@ pub(crate) struct Cni {
     pub(crate) mtu: u32,
     /// Whether `hostPort` works (the `portmap` plugin).
     pub(crate) portmap: bool,
+    /// Where the container runtime has its plugins: one that is in none of them is reported.
+    #[schemars(length(max = 8))]
+    pub(crate) plugin_directories: Vec<PathBuf>,
 }
 
 impl Default for Cni {
@@ -498,6 +501,7 @@ impl Default for Cni {
             bridge: "cni0".into(),
             mtu: 0,
             portmap: true,
+            plugin_directories: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
         }
     }
 }

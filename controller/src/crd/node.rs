@@ -51,6 +51,12 @@ use super::{
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
     printcolumn(name = "Updated", type_ = "date", json_path = ".status.lastUpdated"),
     printcolumn(
         name = "Age",

@@ -41,10 +41,18 @@ use super::{
     ),
     printcolumn(name = "AS", type_ = "string", json_path = ".spec.peerASN"),
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes"),
+    printcolumn(name = "Up", type_ = "integer", json_path = ".status.established"),
+    printcolumn(name = "Sessions", type_ = "integer", json_path = ".status.total"),
     printcolumn(
-        name = "Established",
-        type_ = "integer",
-        json_path = ".status.established"
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Established")].reason"#,
+        priority = 1
     ),
     printcolumn(
         name = "Age",

@@ -21,11 +21,17 @@ pub(crate) struct BGPNodeStatus {
     pub(crate) sessions: SessionCounts,
     /// Sessions with nodes of the mesh.
     pub(crate) mesh_peers: SessionCounts,
-    /// Peers that are no nodes of the mesh, and those of the mesh that are not established.
+    /// Peers that are no nodes of the mesh, and those of the mesh that are not established; these first.
     pub(crate) peers: Vec<PeerState>,
+    /// So many more were left out of the list.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) peers_omitted: u32,
+    /// Sessions by the BGPPeer they come from.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub(crate) bgp_peers: Vec<RuleCounts>,
     /// Routes.
     pub(crate) routes: RouteCounts,
-    /// Ready, KernelInSync, APIServerReachable and others.
+    /// Ready, SessionsEstablished, RoutesInKernel, ExpectedRoutes, ConfigurationValid.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub(crate) conditions: Vec<Condition>,
     /// The generation of this object that the status is about.
@@ -38,6 +44,10 @@ pub(crate) struct BGPNodeStatus {
     pub(crate) last_updated: Option<Time>,
 }
 
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// Sessions that are up, of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -45,6 +55,20 @@ pub(crate) struct SessionCounts {
     /// Established.
     pub(crate) established: u32,
     /// Configured.
+    pub(crate) total: u32,
+}
+
+/// Sessions of one BGPPeer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RuleCounts {
+    /// The BGPPeer.
+    pub(crate) name: String,
+    /// Established.
+    #[serde(default)]
+    pub(crate) established: u32,
+    /// Configured, or accepted from its range.
+    #[serde(default)]
     pub(crate) total: u32,
 }
 
@@ -56,6 +80,9 @@ pub(crate) struct PeerState {
     pub(crate) name: String,
     /// Its address.
     pub(crate) address: String,
+    /// It is a node of the cluster.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) node: bool,
     /// Its AS number, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) asn: Option<u32>,
@@ -81,6 +108,8 @@ pub(crate) struct PeerState {
 pub(crate) struct RouteCounts {
     /// Received from all peers.
     pub(crate) received: u64,
+    /// Wanted in the kernel.
+    pub(crate) desired: u64,
     /// In the kernel.
     pub(crate) installed: u64,
     /// Wanted, but the kernel does not take them.
@@ -97,7 +126,9 @@ pub(crate) struct BGPPeerStatus {
     pub(crate) nodes: u32,
     /// Sessions of it that are established.
     pub(crate) established: u32,
-    /// Accepted and others.
+    /// All its sessions.
+    pub(crate) total: u32,
+    /// Accepted, Established.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub(crate) conditions: Vec<Condition>,
 }

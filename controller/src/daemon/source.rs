@@ -1,8 +1,8 @@
 //! Where the cluster comes from: files, or the API server. What follows is the same for both.
 
-use std::{path::PathBuf, pin::pin, time::SystemTime};
+use std::{path::PathBuf, pin::pin, sync::Arc, time::SystemTime};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::Failure;
 use crate::{
@@ -11,10 +11,12 @@ use crate::{
     kubernetes::{
         client::Connection,
         outage::Reach,
+        publish,
         source::{Api, Snapshot},
         store::Store,
     },
-    problem::Problem,
+    node::Running,
+    problem::{Problem, Reason},
     watch::Changes,
 };
 
@@ -155,6 +157,20 @@ impl Source {
         }
     }
 
+    /// Tells the source of the running node, where it wants to know: the API server does. `follows`: an earlier process left
+    /// its routes in the kernel.
+    pub(super) fn publish(&self, running: &Arc<Running>, follows: bool) -> Option<JoinHandle<()>> {
+        match self {
+            Self::Files(_) => None,
+            Self::Api(api) => Some(tokio::spawn(publish::run(
+                api.connection.clone(),
+                api.api.reports(),
+                running.clone(),
+                follows,
+            ))),
+        }
+    }
+
     /// The daemon stops.
     pub(super) fn close(&self, cluster: &Cluster) {
         if let Self::Api(api) = self {
@@ -278,5 +294,5 @@ fn from_store(server: &str, when: SystemTime) -> Problem {
         format!(
             "{server} does not answer: this node started from what it said last ({when}); changes since then are seen when it is back"
         ),
-    )
+    ).because(Reason::ApiServerProblem)
 }

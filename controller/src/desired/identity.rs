@@ -7,7 +7,8 @@ use bgp::prefix::Family;
 use super::View;
 use crate::{
     cluster::{Cluster, Node},
-    problem::Problem,
+    order::hash,
+    problem::{Problem, Reason},
 };
 
 /// The Node object of this node, or an empty one with a problem.
@@ -40,13 +41,7 @@ pub(super) fn router_id(cluster: &Cluster, node: &str) -> Ipv4Addr {
 
 /// A router ID from the name: stable, never in 0/8, 127/8 or 224/3, which some routers refuse.
 fn hashed(name: &str) -> Ipv4Addr {
-    // FNV-1a: the same in every version of this program, as a router ID must be.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    // Names that differ in their last digit only should not differ in one bit only.
-    let mixed = (hash ^ hash >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    let [first, b, c, d, ..] = (mixed ^ mixed >> 32).to_be_bytes();
+    let [first, b, c, d, ..] = hash(name).to_be_bytes();
     let first = match first % 222 {
         low @ 0..126 => low.saturating_add(1),
         high => high.saturating_add(2),
@@ -64,7 +59,7 @@ pub(super) fn check(view: &View<'_>, problems: &mut Vec<Problem>) {
         problems.push(Problem::error(
             &about,
             "it has no InternalIP: nobody can be told how to reach its pods; add one to status.addresses (the kubelet's --node-ip) or to BGPNode.spec.addresses",
-        ));
+        ).because(Reason::AddressProblem));
     }
     if view.node.pod_cidrs.is_empty()
         && view.config.advertise.pod_cidrs
@@ -73,7 +68,7 @@ pub(super) fn check(view: &View<'_>, problems: &mut Vec<Problem>) {
         problems.push(Problem::warning(
             &about,
             "it has no spec.podCIDRs: it has nothing to announce and no conflist is written; let the controller manager allocate them (--allocate-node-cidrs) or set advertise.podCIDRs: false",
-        ));
+        ).because(Reason::PodCidrMissing));
     }
     for (family, missing) in [
         (Family::IPv4, view.addresses.v4.is_none()),
@@ -88,7 +83,7 @@ pub(super) fn check(view: &View<'_>, problems: &mut Vec<Problem>) {
             problems.push(Problem::warning(
                 &about,
                 format!("it has an {family} pod CIDR but no {family} InternalIP to be its next hop: add one, or peer with extendedNextHop"),
-            ));
+            ).because(Reason::AddressProblem));
         }
     }
     unique_router_ids(view, problems);
@@ -116,7 +111,7 @@ fn unique_router_ids(view: &View<'_>, problems: &mut Vec<Problem>) {
             problems.push(Problem::error(
                 format!("Node {name}"),
                 format!("it has the router ID {id} of node {other}: give one of them another by BGPNode.spec.routerID"),
-            ));
+            ).because(Reason::RouterIdConflict));
         }
     }
 }

@@ -3,7 +3,10 @@
 use bgp::config::Password;
 
 use super::View;
-use crate::{crd::configuration::SecretKeyRef, problem::Problem};
+use crate::{
+    crd::configuration::SecretKeyRef,
+    problem::{Problem, Reason},
+};
 
 /// Longest key the kernel takes (TCP_MD5SIG_MAXKEYLEN).
 const MAX: usize = 80;
@@ -21,10 +24,13 @@ pub(super) fn password(
     match find(view, name, key) {
         Ok(password) => Password::Key(password),
         Err(reason) => {
-            problems.push(Problem::error(
-                about,
-                format!("{reason}; the session is held down until it is put right"),
-            ));
+            problems.push(
+                Problem::error(
+                    about,
+                    format!("{reason}; the session is held down until it is put right"),
+                )
+                .because(Reason::SecretMissing),
+            );
             Password::Missing(reason)
         }
     }

@@ -1,6 +1,7 @@
 //! Sessions that a `BGPPeer` names: which nodes, whom, how.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -12,10 +13,11 @@ use bgp::{
     prefix::{Family, Prefix},
 };
 
-use super::{View, password, policy, session, session::Sessions, topology};
+use super::{Rule, View, password, policy, session, session::Sessions, topology};
 use crate::{
     cluster::Node,
     crd::{self, BGPPeerSpec, Verdicts, configuration::ListenMode, peer::DiscoveryMode},
+    order,
     problem::Problem,
 };
 
@@ -91,6 +93,39 @@ pub(super) fn named(view: &View<'_>, problems: &mut Vec<Problem>) -> Sessions {
         }
     }
     sessions
+}
+
+/// Every rule as it is for this node, given the sessions `of` each.
+pub(super) fn rules(view: &View<'_>, of: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, Rule> {
+    let rule = |(name, spec): (&String, &BGPPeerSpec)| {
+        let meant = |(node, object): &(&String, &Arc<Node>)| is_for(spec, node, object);
+        let nodes: Vec<&str> = view
+            .cluster
+            .nodes
+            .iter()
+            .filter(meant)
+            .map(|(node, _)| node.as_str())
+            .collect();
+        let here = applies(view, spec);
+        let rank = match nodes.as_slice() {
+            // It is for nobody, and somebody has to say so.
+            [] => order::rank(
+                name,
+                view.name,
+                view.cluster.nodes.keys().map(String::as_str),
+            ),
+            some if here => order::rank(name, view.name, some.iter().copied()),
+            _ => usize::MAX,
+        };
+        let rule = Rule {
+            nodes: nodes.len(),
+            here,
+            rank,
+            sessions: of.get(name).cloned().unwrap_or_default(),
+        };
+        (name.clone(), rule)
+    };
+    view.cluster.peers.iter().map(rule).collect()
 }
 
 /// Whether the rule is for this node.

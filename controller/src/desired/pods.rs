@@ -8,7 +8,11 @@ use bgp::{
 };
 
 use super::{View, peers, session::Sessions};
-use crate::{cluster::Cluster, crd::BGPConfigurationSpec, problem::Problem};
+use crate::{
+    cluster::Cluster,
+    crd::BGPConfigurationSpec,
+    problem::{Problem, Reason},
+};
 
 /// Pod CIDRs and whose they are.
 #[derive(Debug, Default)]
@@ -44,7 +48,7 @@ pub(super) fn claims(
                     problems.push(Problem::error(
                         about,
                         format!("its pod CIDR {cidr} overlaps {other} of node {owner}, which had it first: it is neither announced nor accepted; give the node another range"),
-                    ));
+                    ).because(Reason::PodCidrConflict));
                 }
                 continue;
             }
@@ -57,7 +61,7 @@ pub(super) fn claims(
                 problems.push(Problem::error(
                     about,
                     format!("its pod CIDR {cidr} overlaps the service CIDR {service}: it is neither announced nor accepted; give the node another range"),
-                ));
+                ).because(Reason::PodCidrConflict));
                 claims
                     .nobodys
                     .insert(*cidr, format!("it overlaps the service CIDR {service}"));
@@ -96,7 +100,7 @@ fn apart_from_nodes(
                 problems.push(Problem::error(
                     format!("Node {owner}"),
                     format!("its pod CIDR {cidr} holds the address {address} of node {name}: it is neither announced nor accepted; pods and nodes need separate ranges"),
-                ));
+                ).because(Reason::PodCidrConflict));
                 let cidr = *cidr;
                 claims.owners.remove(&cidr);
                 claims.nobodys.insert(
@@ -112,7 +116,7 @@ fn apart_from_nodes(
                     problems.push(Problem::warning(
                         format!("Node {name}"),
                         format!("its address {address} lies inside the {what} {range}: the three ranges must not overlap"),
-                    ));
+                    ).because(Reason::PodCidrConflict));
                 }
             }
         }

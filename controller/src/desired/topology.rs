@@ -12,7 +12,7 @@ use super::{View, identity, password, policy, session, session::Sessions};
 use crate::{
     cluster::{Addresses, Cluster, Node},
     crd::{BGPConfigurationSpec, configuration::Topology},
-    problem::Problem,
+    problem::{Problem, Reason},
 };
 
 /// Adds the sessions that the topology demands. A BGPPeer for the same address is the more precise word and stays.
@@ -43,10 +43,10 @@ pub(super) fn add(view: &View<'_>, sessions: &mut Sessions, problems: &mut Vec<P
         let theirs = view.cluster.addresses(node);
         let Some((own, address)) = common(&view.addresses, &theirs) else {
             if view.addresses.each().next().is_some() {
-                problems.push(Problem::error(
-                    format!("Node {node}"),
-                    no_address(&theirs, view.name),
-                ));
+                problems.push(
+                    Problem::error(format!("Node {node}"), no_address(&theirs, view.name))
+                        .because(Reason::AddressProblem),
+                );
             }
             continue;
         };
@@ -54,7 +54,7 @@ pub(super) fn add(view: &View<'_>, sessions: &mut Sessions, problems: &mut Vec<P
             problems.push(Problem::error(
                 format!("Node {node}"),
                 format!("its address {address} is that of another node: it gets no session; give it one of its own"),
-            ));
+            ).because(Reason::AddressProblem));
             continue;
         }
         if sessions
@@ -192,7 +192,7 @@ pub(super) fn in_force(
     problems.push(Problem::error(
         "BGPConfiguration default",
         format!("topology is RouteReflector, but routeReflectors.nodeSelector matches no node: {meanwhile}; label the reflectors (default label routelet.dev/route-reflector=true)"),
-    ));
+    ).because(Reason::NoRouteReflector));
     kept
 }
 

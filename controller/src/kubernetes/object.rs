@@ -25,6 +25,7 @@ use crate::{
         node::{NodeObject, trimmed},
     },
     crd,
+    kubernetes::reports::Report,
 };
 
 /// What a watch reads, and what is kept of it.
@@ -38,6 +39,11 @@ pub(crate) trait Watched:
             meta.namespace.clone().unwrap_or_default(),
             meta.name.clone().unwrap_or_default(),
         )
+    }
+
+    /// What its status reports, where that concerns other daemons.
+    fn report(&mut self) -> Option<Report> {
+        None
     }
 
     /// What is kept.
@@ -84,7 +90,7 @@ impl Resource for WatchedNode {
     }
 }
 
-/// An object of ours without its status. It is read by the rules of files afterwards, so that one that is not as it should
+/// An object of ours; its status stands apart. It is read by the rules of files afterwards, so that one that is not as it should
 /// be does not end the watch of all others.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -93,6 +99,7 @@ pub(crate) struct OurObject {
     metadata: ObjectMeta,
     kind: String,
     spec: Value,
+    status: Value,
 }
 
 impl OurObject {
@@ -104,6 +111,10 @@ impl OurObject {
 }
 
 impl Watched for OurObject {
+    fn report(&mut self) -> Option<Report> {
+        Report::of(&self.kind, self.metadata.generation, self.status.take())
+    }
+
     fn item(self) -> Item {
         let mut object = json!({
             "apiVersion": crd::API_VERSION,

@@ -11,6 +11,7 @@ use tokio::{
 use super::{
     client::Connection,
     outage::Reach,
+    reports::Reports,
     watch::{Failure, Told, start},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         api::{Event, Mirror, Subject},
     },
     crd,
-    problem::Problem,
+    problem::{Problem, Reason},
 };
 
 /// A change is several events within this time; the cluster is told once they are over.
@@ -43,6 +44,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct Api {
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     waiting: watch::Receiver<String>,
+    reports: watch::Receiver<Reports>,
     owner: AbortHandle,
 }
 
@@ -57,6 +59,7 @@ impl Api {
     pub(crate) fn start(connection: Connection) -> Self {
         let (snapshots_in, snapshots) = watch::channel(None);
         let (words, waiting) = watch::channel(String::new());
+        let (reports_in, reports) = watch::channel(Reports::default());
         let (sender, told) = mpsc::channel(EVENTS);
         let owner = Owner {
             mirror: Mirror::default(),
@@ -64,12 +67,14 @@ impl Api {
             sender,
             snapshots: snapshots_in,
             waiting: words,
+            reports: reports_in,
             connection,
         };
         let owner = tokio::spawn(owner.run(told)).abort_handle();
         Self {
             snapshots,
             waiting,
+            reports,
             owner,
         }
     }
@@ -85,6 +90,11 @@ impl Api {
                 return snapshot.clone();
             }
         }
+    }
+
+    /// What daemons report in the status of our objects.
+    pub(crate) fn reports(&self) -> watch::Receiver<Reports> {
+        self.reports.clone()
     }
 
     /// What the first snapshot still waits for, in words.
@@ -126,6 +136,7 @@ struct Owner {
     sender: mpsc::Sender<Told>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     waiting: watch::Sender<String>,
+    reports: watch::Sender<Reports>,
 }
 
 impl Owner {
@@ -158,7 +169,12 @@ impl Owner {
     }
 
     /// Whether anything is different now.
-    fn take(&mut self, Told { subject, what }: Told) -> bool {
+    fn take(&mut self, told: Told) -> bool {
+        let Told {
+            subject,
+            what,
+            report,
+        } = told;
         // A last word of a watch that was ended.
         let Some(following) = self.watches.get_mut(&subject) else {
             return false;
@@ -173,7 +189,19 @@ impl Owner {
                 if matches!(event, Event::Listed) {
                     news |= !std::mem::replace(&mut following.listed, true);
                 }
-                self.mirror.take(&subject, event) || news
+                let gone = matches!(event, Event::Listed | Event::Deleted(_));
+                if let (Event::Applied((_, name), _), Some(report)) = (&event, report) {
+                    self.reports
+                        .send_modify(|reports| reports.take(name, report));
+                }
+                news |= self.mirror.take(&subject, event);
+                if let (Subject::Ours(kind), true) = (&subject, gone) {
+                    let keys = self.mirror.keys(&subject);
+                    let names = keys.into_iter().map(|(_, name)| name).collect();
+                    self.reports
+                        .send_modify(|reports| reports.keep(kind, &names));
+                }
+                news
             }
             Err(failure) => {
                 let before = following.failure.take();
@@ -310,14 +338,14 @@ fn problems<'a>(
             Failure::Unknown => problems.push(Problem::error(
                 "API server",
                 format!("it does not know {}", words(subject)),
-            )),
+            ).because(Reason::ApiServerProblem)),
             Failure::Forbidden(why) => problems.push(Problem::error(
                 "API server",
                 format!(
                     "{} cannot be read ({why}): give the ServiceAccount of routelet the rights of deploy/rbac.yaml",
                     words(subject)
                 ),
-            )),
+            ).because(Reason::ApiServerProblem)),
             // It is in the way for a moment only, or the whole API server is.
             Failure::Passing(_) => {}
         }
@@ -329,7 +357,7 @@ fn problems<'a>(
                 "it does not know {}: the defaults hold until the definitions are installed (routelet crds | kubectl apply --server-side -f -)",
                 unknown.join(", ")
             ),
-        ));
+        ).because(Reason::ApiServerProblem));
     }
     if let Reach::Away(since, why) = reach {
         let since = jiff::Timestamp::try_from(*since)
@@ -338,7 +366,7 @@ fn problems<'a>(
         problems.push(Problem::warning(
             "API server",
             format!("{server} has not answered since {since} ({why}): this node goes on with what it knew; changes are seen when it is back"),
-        ));
+        ).because(Reason::ApiServerProblem));
     }
     problems
 }

@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, task::AbortHandle};
 use super::{
     client::Connection,
     object::{OurObject, Watched, WatchedNode},
+    reports::Report,
 };
 use crate::{
     cluster::api::{Event, Subject},
@@ -30,6 +31,8 @@ pub(crate) struct Told {
     pub(crate) subject: Subject,
     /// What, or why it cannot.
     pub(crate) what: Result<Event, Failure>,
+    /// What the status of the object reports.
+    pub(crate) report: Option<Report>,
 }
 
 /// Why a subject cannot be followed just now; it is tried again by itself.
@@ -80,7 +83,7 @@ pub(crate) fn start(
 }
 
 /// Our kinds: the plural is the lower-case kind with an s, but for policies.
-fn resource(kind: &str) -> ApiResource {
+pub(super) fn resource(kind: &str) -> ApiResource {
     let (group, version) = crd::API_VERSION.split_once('/').unwrap_or_default();
     let lower = kind.to_lowercase();
     let plural = match lower.strip_suffix('y') {
@@ -102,10 +105,12 @@ async fn follow<K: Watched>(
     let mut events = pin!(watcher(api, config).default_backoff());
     // Errors are told like the rest; the stream goes on after them, a while later.
     while let Some(event) = events.next().await {
+        let mut report = None;
         let what = match event {
             Ok(watcher::Event::Init) => Ok(Event::Listing),
             Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                let object = complete(object);
+                let mut object = complete(object);
+                report = object.report();
                 Ok(Event::Applied(object.key(), object.item()))
             }
             Ok(watcher::Event::Delete(object)) => Ok(Event::Deleted(object.key())),
@@ -115,6 +120,7 @@ async fn follow<K: Watched>(
         let told = Told {
             subject: subject.clone(),
             what,
+            report,
         };
         if sender.send(told).await.is_err() {
             return;

@@ -107,6 +107,20 @@ pub(super) async fn look(asked: Asked, running: &Running) -> Checks {
     checks
 }
 
+/// The first check of readiness that fails, with what is missing; `None`: the node is ready, or was once.
+pub(super) fn unready(running: &Running, status: &StatusReport) -> Option<(&'static str, String)> {
+    if running.web.was_ready() {
+        return None;
+    }
+    let failed = connected(Some(status))
+        .into_iter()
+        .find_map(|check| Some((check.name, check.result.err()?)));
+    if failed.is_none() {
+        running.web.now_ready();
+    }
+    failed
+}
+
 async fn tasks(running: &Running) -> Tasks {
     let daemon = answer(async {
         let (reply, answer) = oneshot::channel();

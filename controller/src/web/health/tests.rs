@@ -1,7 +1,8 @@
-use std::{collections::BTreeMap, net::Ipv4Addr, time::SystemTime};
-
 use super::*;
-use crate::{audit::Audit, desired::Duty, report::PeerCounts};
+use crate::report::{
+    PeerCounts,
+    fixture::{self, settled, starting},
+};
 
 const ALL_ANSWER: Tasks = Tasks {
     daemon: Task::Answered,
@@ -9,64 +10,14 @@ const ALL_ANSWER: Tasks = Tasks {
     installer: Some(Task::Answered),
 };
 
-/// A node that has just started: two peers, none of them up yet.
-fn starting() -> StatusReport {
-    StatusReport {
-        node: "n1".into(),
-        version: "0",
-        healthy: false,
-        problems: Vec::new(),
-        asn: 64512,
-        router_id: Ipv4Addr::new(10, 0, 0, 1),
-        listen: Vec::new(),
-        started: SystemTime::UNIX_EPOCH,
-        configuration: "x".into(),
-        loaded: SystemTime::UNIX_EPOCH,
-        duty: Duty::InService,
-        cordoned: false,
-        complete: false,
-        settled: None,
-        peers: PeerCounts {
-            total: 2,
-            ..PeerCounts::default()
-        },
-        routes: BTreeMap::new(),
-        prefixes: BTreeMap::new(),
-        attribute_sets: 0,
-        kernel: Some(kernel(0, 0)),
-        audit: Audit::default(),
-        memory_kib: 0,
-    }
-}
-
-/// The same when its first routes are there.
-fn settled() -> StatusReport {
-    let mut status = starting();
-    status.complete = true;
-    status.settled = Some(SystemTime::UNIX_EPOCH);
-    status.peers.ever_established = 1;
-    status.kernel = Some(kernel(2, 0));
-    status
-}
-
+/// A kernel with so many routes.
 fn kernel(installed: u64, failed: u64) -> fib::Status {
-    fib::Status {
-        mark: fib::Mark::default(),
-        in_sync: true,
-        complete: true,
-        ipv4: fib::Counts {
-            desired: installed + failed,
-            installed,
-            failed,
-            ..fib::Counts::default()
-        },
-        ipv6: fib::Counts::default(),
-        blackholes: 0,
-        objects: 0,
-        refusals: BTreeMap::new(),
-        totals: fib::Totals::default(),
-        problems: vec!["10.244.2.0/24: no such device".into()],
-    }
+    fixture::kernel(fib::Counts {
+        desired: installed + failed,
+        installed,
+        failed,
+        ..fib::Counts::default()
+    })
 }
 
 fn missing(checks: &[Check]) -> Vec<&'static str> {
