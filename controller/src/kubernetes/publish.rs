@@ -268,8 +268,9 @@ impl Publisher {
             let written = self.objects.write_status(&status).await;
             self.known = Some(self.noted(Target::NodeStatus, written)?);
         } else {
-            // What an earlier process wrote still holds.
+            // What stands there still holds: nothing is missing.
             self.known = Some(known);
+            self.noted(Target::NodeStatus, Ok(()));
         }
         Some(())
     }
@@ -305,6 +306,9 @@ impl Publisher {
                 Some(()) => pace.wrote(now),
                 None => pace.failed(now, turn),
             }
+        }
+        if !self.peers.values().any(Pace::is_failing) {
+            self.noted(Target::PeerStatus, Ok(()));
         }
     }
 

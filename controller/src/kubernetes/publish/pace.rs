@@ -53,6 +53,7 @@ impl Pace {
         let from = match news {
             News::Nothing => {
                 self.due = None;
+                self.failures = 0;
                 return false;
             }
             // All daemons may have started at once.
@@ -76,6 +77,11 @@ impl Pace {
     pub(super) fn again(&mut self, now: Instant, turn: Turn) {
         let soon = now + PAUSE + turn.0;
         self.earliest = self.earliest.map(|earliest| earliest.min(soon));
+    }
+
+    /// The last attempt failed, and there is still something to write.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures > 0
     }
 
     /// It was written.
