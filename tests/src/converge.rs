@@ -66,6 +66,24 @@ impl<'lab> Cluster<'lab> {
         Ok(Self { lab, members })
     }
 
+    /// The nodes that both the lab and an API server have: `objects` are its Node objects.
+    pub fn registered(lab: &'lab Lab, objects: &[Value]) -> Result<Self> {
+        let mut known = manifest::nodes(objects);
+        let mut members = Vec::new();
+        for container in lab.running(Program::Routelet) {
+            let name = node_name(lab.topology.node(&container)?)?;
+            if let Some(facts) = known.remove(&name) {
+                members.push(Member {
+                    container: lab.node(&container)?,
+                    name,
+                    facts,
+                    cni_directory: cni_directory(&[]),
+                });
+            }
+        }
+        Ok(Self { lab, members })
+    }
+
     /// The member of that name.
     pub fn member(&self, name: &str) -> Result<&Member<'lab>> {
         self.members

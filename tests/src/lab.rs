@@ -15,7 +15,7 @@ pub use state::{State, sweep};
 
 use crate::clab::{Bind, End, Kind, Link, Network, Node, Topology};
 use crate::container::{Container, Recipe};
-use crate::program::Program;
+use crate::program::{Program, waits_for_kubelet};
 use crate::shell::{self, Background};
 use crate::wait::{eventually, pause};
 
@@ -166,7 +166,9 @@ impl Lab {
                 node.startup_delay.saturating_sub(waited),
             ));
             waited = waited.max(node.startup_delay);
-            self.start(&node.name)?;
+            if !waits_for_kubelet(node) {
+                self.start(&node.name)?;
+            }
         }
         self.tell("exec");
         for node in topology.nodes.values() {

@@ -3,7 +3,8 @@
 //! ```text
 //! *.clab.yml → Topology → Lab ─┬─ Container (net, mount, pid, uts namespaces) ── Program: FRR, BIRD, routelet, a shell
 //!                              ├─ links (veth pairs, bridges)
-//!                              └─ Pod (made by the CNI plugins from routelet's conflist)
+//!                              ├─ Pod (made by the CNI plugins from routelet's conflist)
+//!                              └─ ControlPlane: etcd, kube-apiserver, kube-controller-manager, kubectl
 //! what a story looks with: eventually · Ping · Capture · RouteMonitor · kernel routes · vtysh, birdc, routelet as JSON
 //! ```
 #![expect(
@@ -19,6 +20,7 @@ pub mod cni;
 pub mod container;
 pub mod converge;
 pub mod kernel;
+pub mod kubernetes;
 pub mod lab;
 pub mod manifest;
 pub mod ping;
@@ -28,6 +30,7 @@ pub mod scene;
 pub mod segment;
 pub mod shell;
 pub mod story;
+pub mod traffic;
 pub mod wait;
 pub mod words;
 

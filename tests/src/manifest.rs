@@ -34,13 +34,18 @@ pub fn objects(path: &Path) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(&text).with_context(|| file.display().to_string())?;
-        for document in documents {
-            match document.get("items").and_then(Value::as_array) {
-                Some(items) => all.extend(items.iter().cloned()),
-                None => all.push(document),
-            }
+        all.extend(documents(&text).with_context(|| file.display().to_string())?);
+    }
+    Ok(all)
+}
+
+/// All objects of a text, one a document or in lists.
+pub fn documents(text: &str) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for document in serde_saphyr::from_multiple::<Value>(text)? {
+        match document.get("items").and_then(Value::as_array) {
+            Some(items) => all.extend(items.iter().cloned()),
+            None => all.push(document),
         }
     }
     Ok(all)

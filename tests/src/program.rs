@@ -111,3 +111,11 @@ pub fn node_name(node: &Node) -> Result<String> {
         .or_else(|| node.env.get("NODE_NAME").cloned())
         .with_context(|| format!("node {}: its command names no --node", node.name))
 }
+
+/// Is the start of its daemon the affair of a kubelet, who registers the node first and hands over a token?
+#[must_use]
+pub fn waits_for_kubelet(node: &Node) -> bool {
+    let words = node.entrypoint.iter().chain(&node.cmd).flatten();
+    Program::of(node).is_ok_and(|program| program == Program::Routelet)
+        && words.into_iter().any(|word| word == "--kubernetes")
+}

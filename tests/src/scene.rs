@@ -1,13 +1,15 @@
 //! The scene of the stories about sessions: node1 between FRR (AS 65254) and BIRD (AS 65253), which both have pods to tell of.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use crate::container::Container;
 use crate::lab::Lab;
 use crate::segment::Segment;
-use crate::story::write;
+use crate::story::{CONVERGENCE, write};
 use crate::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -146,13 +148,18 @@ pub fn between(name: &str, manifest: &str, transport: Transport) -> Segment {
 }
 
 impl Lab {
-    /// Puts another BIRD configuration in place, and has it taken over.
+    /// Puts another configuration of `bird` in place, and has it taken over.
     pub fn reconfigure_bird(&self, configuration: &str) -> Result<()> {
+        self.reconfigure("bird", BIRD, configuration)
+    }
+
+    /// The same for the BIRD that is station `number` under this name.
+    pub fn reconfigure(&self, name: &str, number: u8, configuration: &str) -> Result<()> {
         write(
-            &self.files("bird").join("bird.conf"),
-            &Segment::bird_file(BIRD, configuration),
+            &self.files(name).join("bird.conf"),
+            &Segment::bird_file(number, configuration),
         )?;
-        self.node("bird")?.birdc("configure").map(drop)
+        self.node(name)?.birdc("configure").map(drop)
     }
 }
 
@@ -185,6 +192,54 @@ pub fn bird_was_told(lab: &Lab, words: &str) -> Result<()> {
     eventually(SOON, &format!("BIRD was told {words}"), || {
         let log = lab.said("bird");
         ensure!(log.contains(&format!("Received: {words}")), "{log}");
+        Ok(())
+    })
+}
+
+/// A switch (FRR, AS 65001) for the nodes of a cluster: a peer of whoever dials.
+pub const SWITCH: &str = "
+router bgp 65001
+ bgp router-id 10.0.0.254
+ no bgp ebgp-requires-policy
+ neighbor NODES peer-group
+ neighbor NODES remote-as 64512
+ neighbor NODES timers 3 9
+ neighbor NODES advertisement-interval 0
+ bgp listen range 10.0.0.0/16 peer-group NODES
+ address-family ipv6 unicast
+  neighbor NODES activate
+ exit-address-family
+exit
+";
+
+/// The `BGPPeer` of that switch, for the nodes that bear `rack=r1`.
+pub const SWITCH_OF_RACK: &str = "
+apiVersion: routelet.dev/v1alpha1
+kind: BGPPeer
+metadata: {name: switch}
+spec:
+  nodeSelector: {matchLabels: {rack: r1}}
+  peerAddress: 10.0.0.254
+  peerASN: 65001
+";
+
+/// Who tells FRR of `prefix`: the addresses of its peers.
+pub fn told_by(frr: &Container, prefix: &str) -> Result<BTreeSet<String>> {
+    let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+    let table = frr.vtysh(&format!("show bgp {family} unicast json"))?;
+    let routes = table.get("routes").and_then(|routes| routes.get(prefix));
+    let paths = routes.and_then(Value::as_array).into_iter().flatten();
+    let peer = |path: &Value| Some(path.get("peerId")?.as_str()?.to_owned());
+    Ok(paths.filter_map(peer).collect())
+}
+
+/// Waits until FRR is told of `prefix` by `nodeN` for each of these numbers, and by nobody else.
+pub fn is_told_by(frr: &Container, prefix: &str, nodes: &[u8]) -> Result<()> {
+    let expected: BTreeSet<String> = nodes.iter().map(|node| format!("10.0.0.{node}")).collect();
+    let what = format!("the switch is told of {prefix} by {expected:?}");
+    eventually(CONVERGENCE, &what, || {
+        let told = told_by(frr, prefix)?;
+        ensure!(told == expected, "it is told by {told:?}");
         Ok(())
     })
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::kubernetes;
 use crate::lab::Lab;
 use crate::story::tell_in;
 
@@ -24,6 +25,15 @@ struct Station {
     fields: String,
     exec: &'static [&'static str],
     files: Vec<(&'static str, String)>,
+}
+
+/// The station of a cluster's control plane.
+pub const CONTROL_PLANE: u8 = 250;
+
+/// The addresses of station `number`.
+#[must_use]
+pub fn addresses(number: u8) -> [String; 2] {
+    [format!("10.0.0.{number}"), format!("fd00:10::{number}")]
 }
 
 /// FRR starts what its daemons file names.
@@ -80,6 +90,38 @@ impl Segment {
             self.name
         );
         self.add(&name, number, "ghcr.io/routelet/routelet", fields, vec![])
+    }
+
+    /// A node of a cluster that has a control plane: `nodeN`, whose routelet is started once a story has registered the node.
+    #[must_use]
+    pub fn node(self, number: u8) -> Self {
+        let name = format!("node{number}");
+        let fields = format!(
+            "      cmd: run --kubernetes\n      env:\n        NODE_NAME: {name}\n        KUBERNETES_SERVICE_HOST: 10.0.0.{CONTROL_PLANE}\n        KUBERNETES_SERVICE_PORT: 6443\n"
+        );
+        self.add(&name, number, "ghcr.io/routelet/routelet", fields, vec![])
+    }
+
+    /// Room for `node1` to `nodeN` of such a cluster.
+    #[must_use]
+    pub fn nodes(self, count: u8) -> Self {
+        (1..=count).fold(self, Self::node)
+    }
+
+    /// The node for the servers of a control plane, which a story starts.
+    #[must_use]
+    pub fn control_plane(self, name: &str, programs: &Path) -> Self {
+        let binds: String = kubernetes::programs::NAMES
+            .iter()
+            .map(|program| {
+                format!(
+                    "        - {}/{program}:/usr/local/bin/{program}:ro\n",
+                    programs.display()
+                )
+            })
+            .collect();
+        let fields = format!("      binds:\n{binds}");
+        self.add(name, CONTROL_PLANE, "debian", fields, vec![])
     }
 
     /// FRR with that configuration.
@@ -153,7 +195,12 @@ impl Segment {
     /// # Panics
     /// If the story fails.
     pub fn story(&self, tell: impl FnOnce(&Lab) -> Result<()>) {
-        tell_in(Lab::written(&self.name, |files| self.write(files)), tell);
+        tell_in(self.lab(), tell);
+    }
+
+    /// Brings it up.
+    pub fn lab(&self) -> Result<Lab> {
+        Lab::written(&self.name, |files| self.write(files))
     }
 
     fn write(&self, folder: &Path) -> Result<()> {

@@ -150,6 +150,31 @@ impl Lab {
     }
 }
 
+impl Cluster<'_> {
+    /// Waits until every first synchronisation is over and all sessions are up, but for those with peers that are dead by their name.
+    pub fn settled(&self) -> Result<()> {
+        eventually(CONVERGENCE, "every routelet is in step", || {
+            for member in &self.members {
+                let status = member.container.routelet(&["status"])?;
+                anyhow::ensure!(
+                    at(&status, "/complete")? == true,
+                    "{}: not complete",
+                    member.name
+                );
+                for (name, peer) in peers(member.container)? {
+                    let state = at(&peer, "/state")?;
+                    anyhow::ensure!(
+                        name.contains("dead") || state == "Established",
+                        "{}: {name} is {state}",
+                        member.name
+                    );
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
 /// Pings between all pairs of pods on different nodes, one pod a node, in both families.
 pub fn streams(pods: &[Pod<'_>], every: Duration) -> Result<Vec<Stream>> {
     let mut all = Vec::new();

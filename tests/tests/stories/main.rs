@@ -1,5 +1,6 @@
 //! The stories: what must hold, told in the lab against real FRR and BIRD. One file each; one program, so that it links once.
 
+mod a_control_plane_is_real;
 mod a_fault_stays_where_it_is;
 mod a_node_cannot_take_anothers_pods;
 mod a_node_in_trouble_says_so;

@@ -1,35 +1,18 @@
 //! A routelet dies or is replaced: not one ping is lost, no route is ever absent, and what is stale is swept afterwards.
 
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use nix::sys::signal::Signal;
 use tests::Lab;
-use tests::converge::Cluster;
-use tests::story::{
-    CONVERGENCE, append, at, at_most_lost, peers, stop, story, story_with, streams,
-};
-use tests::wait::{always, eventually};
-
-const EVERY: Duration = Duration::from_millis(10);
+use tests::story::{CONVERGENCE, append, story, story_with};
+use tests::wait::eventually;
 
 /// Restarts the routelet of node1 as often as there are signals, under pings between all nodes.
 fn restarts(lab: &Lab, signals: &[Signal]) -> Result<()> {
     let cluster = lab.converged()?;
-    let pods = cluster
-        .members
-        .iter()
-        .map(|member| Ok(member.pods(1)?.remove(0)))
-        .collect::<Result<Vec<_>>>()?;
-    cluster.reach(&pods, CONVERGENCE)?;
-    settled(&cluster)?;
-    let monitors = cluster
-        .members
-        .iter()
-        .map(|member| member.container.watch_routes())
-        .collect::<Result<Vec<_>>>()?;
-    let streams = streams(&pods, EVERY)?;
+    let pods = cluster.pod_each()?;
+    let traffic = cluster.traffic(&pods)?;
     let node1 = cluster.member("node1")?.container;
     // What an earlier run left: marked as ours, and nobody wants it any more.
     let leftover = "10.244.99.0/24";
@@ -43,57 +26,9 @@ fn restarts(lab: &Lab, signals: &[Signal]) -> Result<()> {
         eventually(CONVERGENCE, "what is stale is swept", || {
             node1.no_route_of_ours(leftover)
         })?;
-        settled(&cluster)?;
+        cluster.settled()?;
     }
-    // Nothing follows late, when the neighbours' stale timers or the deferral end.
-    always(Duration::from_secs(3), "all routes stay", || {
-        let missing = cluster.missing()?;
-        ensure!(missing.is_empty(), "{}", missing.join(", "));
-        Ok(())
-    })?;
-    at_most_lost(&stop(streams)?, 0)?;
-    for (member, monitor) in cluster.members.iter().zip(monitors) {
-        let lines = monitor.stop()?;
-        for cidr in cluster
-            .members
-            .iter()
-            .filter(|other| other.name != member.name)
-            .flat_map(|other| &other.facts.pod_cidrs)
-        {
-            let gone = lines.iter().find(|line| {
-                line.starts_with("Deleted ") && line.split(' ').any(|word| word == cidr)
-            });
-            ensure!(
-                gone.is_none(),
-                "{}: a route was absent: {gone:?}",
-                member.name
-            );
-        }
-    }
-    Ok(())
-}
-
-/// All sessions are up again, and the first synchronisation is over.
-fn settled(cluster: &Cluster<'_>) -> Result<()> {
-    eventually(CONVERGENCE, "every routelet is in step", || {
-        for member in &cluster.members {
-            let status = member.container.routelet(&["status"])?;
-            ensure!(
-                at(&status, "/complete")? == true,
-                "{}: not complete",
-                member.name
-            );
-            for (name, peer) in peers(member.container)? {
-                ensure!(
-                    name.contains("dead") || at(&peer, "/state")? == "Established",
-                    "{}: {name} is {}",
-                    member.name,
-                    at(&peer, "/state")?
-                );
-            }
-        }
-        Ok(())
-    })
+    traffic.unharmed()
 }
 
 /// A peer that is configured, and that nobody will ever be.

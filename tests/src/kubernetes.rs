@@ -1,0 +1,271 @@
+//! A real Kubernetes control plane in a lab: etcd, kube-apiserver and kube-controller-manager on one of its nodes, and kubectl to talk to it.
+//!
+//! ```text
+//! Segment::control_plane(250) → Lab ── ControlPlane::start ─┬─ etcd, kube-apiserver, kube-controller-manager   (server.rs)
+//!                                                           ├─ certificates, kubeconfigs                       (identity.rs)
+//!                                                           ├─ ask, get: HTTP by a kubectl proxy               (proxy.rs)
+//!                                                           └─ join, place: what a kubelet would do            (kubelet.rs)
+//! ```
+
+mod identity;
+mod kubelet;
+pub mod object;
+pub mod programs;
+mod proxy;
+mod server;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use self::identity::{Authority, FOLDER};
+pub use self::kubelet::{Account, DAEMON};
+pub use self::proxy::Answer;
+use self::proxy::Proxy;
+pub use self::server::{CLUSTER_CIDRS, SERVICE_CIDRS, Server};
+use crate::container::Container;
+use crate::converge::Cluster;
+use crate::lab::Lab;
+use crate::segment::{CONTROL_PLANE, Segment, addresses};
+use crate::shell::{self, Background, Output};
+use crate::story::{last_lines, tell_in};
+use crate::wait::eventually;
+
+/// How long the servers may take to answer on a busy machine.
+const START: Duration = Duration::from_secs(120);
+
+/// A running control plane. Dropping it ends its servers.
+#[derive(Debug)]
+pub struct ControlPlane<'lab> {
+    lab: &'lab Lab,
+    host: &'lab Container,
+    addresses: Vec<String>,
+    authority: Authority,
+    servers: Mutex<BTreeMap<Server, Background>>,
+    proxy: Proxy,
+}
+
+/// The name of its node.
+const HOST: &str = "control";
+
+/// Brings `segment` up with a control plane on it, lets `tell` run, and takes it down. Where the programs are missing, the story is skipped.
+///
+/// # Panics
+/// If the story fails, after showing what the cluster and its nodes have to say.
+pub fn story(segment: Segment, tell: impl FnOnce(&Lab, &ControlPlane<'_>) -> Result<()>) {
+    let programs = match programs::folder() {
+        Ok(folder) => folder,
+        Err(why) => {
+            println!("skipped: {why:#}");
+            return;
+        }
+    };
+    let segment = segment.control_plane(HOST, &programs);
+    tell_in(segment.lab(), |lab| {
+        let control = ControlPlane::start(lab, HOST, &addresses(CONTROL_PLANE))?;
+        tell(lab, &control).inspect_err(|_| control.autopsy())
+    });
+}
+
+impl<'lab> ControlPlane<'lab> {
+    /// Starts the servers on the node `host`, whose `addresses` the other nodes reach, and waits until they are ready.
+    pub fn start(lab: &'lab Lab, host: &str, addresses: &[String]) -> Result<Self> {
+        let authority = Authority::new()?;
+        let names: Vec<&str> = addresses
+            .iter()
+            .map(String::as_str)
+            .chain(server::OWN_SERVICE)
+            .collect();
+        let host = lab.node(host)?;
+        authority.furnish(&host.path(FOLDER), &names)?;
+        let control = Self {
+            lab,
+            host,
+            addresses: addresses.to_vec(),
+            authority,
+            servers: Mutex::default(),
+            proxy: Proxy::start(host, &lab.folder.join(&host.name).join("proxy.log"))?,
+        };
+        let launch = || {
+            control.launch(Server::Etcd)?;
+            control.launch(Server::Api)?;
+            control.ready()?;
+            // It gives up where no API server is ready in time.
+            control.launch(Server::Controllers)
+        };
+        launch().inspect_err(|_| control.autopsy())?;
+        Ok(control)
+    }
+
+    /// Starts a server that does not run. It may take a while until it answers: see [`ControlPlane::ready`].
+    pub fn launch(&self, server: Server) -> Result<()> {
+        let address = self.addresses.first().context("a node has an address")?;
+        let mut command = self.host.tool(&server.words(address));
+        // Several control planes share a small machine: memory before speed.
+        command.env("GOMAXPROCS", "2").env("GOGC", "50");
+        let log = self.log(server);
+        self.servers()
+            .insert(server, Background::logged(&mut command, &log)?);
+        Ok(())
+    }
+
+    /// Ends a server by `signal`, and waits for its end.
+    pub fn end(&self, server: Server, signal: Signal) -> Result<()> {
+        let running = self
+            .servers()
+            .remove(&server)
+            .with_context(|| format!("{} does not run", server.name()))?;
+        running.stop(signal)?;
+        Ok(())
+    }
+
+    /// Waits until the API server calls itself ready.
+    pub fn ready(&self) -> Result<()> {
+        eventually(START, "the API server is ready", || {
+            for (server, running) in self.servers().iter_mut() {
+                // Nothing to wait for: the caller shows why.
+                if let Some(code) = running.ended()? {
+                    return Ok(Err(format!("{} ended ({code})", server.name())));
+                }
+            }
+            self.get("/readyz").map(|_| Ok(()))
+        })?
+        .map_err(anyhow::Error::msg)
+    }
+
+    /// Puts a request to the API server as the cluster's administrator.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
+        self.proxy.ask(method, path, body)
+    }
+
+    /// What stands at `path`.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.ask("GET", path, "")?;
+        ensure!(answer.code == 200, "{path}: {answer:?}");
+        Ok(serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body)))
+    }
+
+    /// Runs kubectl as the cluster's administrator; what it prints.
+    pub fn kubectl(&self, words: &[&str]) -> Result<String> {
+        self.kubectl_with(words, "")
+    }
+
+    /// As [`ControlPlane::kubectl`], with `input` as its standard input.
+    pub fn kubectl_with(&self, words: &[&str], input: &str) -> Result<String> {
+        shell::run_with(&mut self.command(words), input)
+    }
+
+    /// kubectl with nothing but a bearer token, to its end.
+    pub fn kubectl_as(&self, token: &str, words: &[&str]) -> Result<Output> {
+        let authority = format!("--certificate-authority={FOLDER}/ca.crt");
+        let token = format!("--token={token}");
+        let nobody = [
+            "kubectl",
+            "--kubeconfig=/dev/null",
+            "--server=https://127.0.0.1:6443",
+            &authority,
+            &token,
+        ];
+        let all: Vec<&str> = nobody.iter().chain(words).copied().collect();
+        self.host.output(&all)
+    }
+
+    /// A kubectl that is yet to be started.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> std::process::Command {
+        let admin = format!("--kubeconfig={FOLDER}/admin.conf");
+        let all: Vec<&str> = ["kubectl", &admin, "--request-timeout=20s"]
+            .iter()
+            .chain(words)
+            .copied()
+            .collect();
+        self.host.command(&all)
+    }
+
+    /// `kubectl apply` of manifests.
+    pub fn apply(&self, manifests: &str) -> Result<String> {
+        self.kubectl_with(&["apply", "-f", "-"], manifests)
+    }
+
+    /// The pod CIDRs of a node, once it has them.
+    pub fn pod_cidrs(&self, node: &str) -> Result<Vec<String>> {
+        let what = format!("{node} gets its pod CIDRs");
+        eventually(Duration::from_secs(30), &what, || {
+            let object = self.get(&format!("/api/v1/nodes/{node}"))?;
+            let cidrs = object.pointer("/spec/podCIDRs").context("it has none")?;
+            Ok(serde_json::from_value(cidrs.clone())?)
+        })
+    }
+
+    /// The nodes of the lab that the API server knows, once all of them have their pod CIDRs.
+    pub fn cluster(&self) -> Result<Cluster<'lab>> {
+        let nodes = eventually(Duration::from_secs(30), "all nodes have pod CIDRs", || {
+            let nodes = self.get("/api/v1/nodes")?;
+            let items = nodes.get("items").and_then(Value::as_array);
+            let mut items = items.context("a list has items")?.clone();
+            // An object in a list does not say its kind.
+            for object in items.iter_mut().filter_map(Value::as_object_mut) {
+                object.insert("kind".into(), "Node".into());
+            }
+            let without = items
+                .iter()
+                .find(|node| node.pointer("/spec/podCIDRs").is_none());
+            ensure!(without.is_none(), "{without:?}");
+            Ok(items)
+        })?;
+        Cluster::registered(self.lab, &nodes)
+    }
+
+    /// The most memory a server had so far, in MiB.
+    pub fn peak_memory(&self, server: Server) -> Result<u64> {
+        let pid = self
+            .servers()
+            .get(&server)
+            .map(Background::pid)
+            .with_context(|| format!("{} does not run", server.name()))?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next())
+            .context("VmHWM")?;
+        Ok(peak.parse::<u64>()? / 1024)
+    }
+
+    /// What a server has to say for itself.
+    #[must_use]
+    pub fn log(&self, server: Server) -> std::path::PathBuf {
+        let name = format!("{}.log", server.name());
+        self.lab.folder.join(&self.host.name).join(name)
+    }
+
+    fn servers(&self) -> MutexGuard<'_, BTreeMap<Server, Background>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything of the cluster that may explain a failure, on standard output.
+    fn autopsy(&self) {
+        for words in [
+            &["get", "nodes", "-o", "wide"][..],
+            &["get", "pods", "-A", "-o", "wide"],
+            &["get", "events", "-A"],
+            &["get", "bgpnodes,bgppeers,bgpconfigurations", "-o", "yaml"],
+        ] {
+            println!("\n# kubectl {}", words.join(" "));
+            if let Ok(done) = shell::output(&mut self.command(words), "") {
+                println!("{}{}", done.stdout, done.stderr);
+            }
+        }
+        for server in [Server::Etcd, Server::Api, Server::Controllers] {
+            let said = std::fs::read_to_string(self.log(server)).unwrap_or_default();
+            println!(
+                "\n---- {} said last:\n{}",
+                server.name(),
+                last_lines(&said, 20)
+            );
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The servers of a control plane and how each is started: as kubeadm would, for one node, small.
+
+use super::identity::FOLDER;
+
+/// One server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Server {
+    /// The store.
+    Etcd,
+    /// kube-apiserver.
+    Api,
+    /// kube-controller-manager: hands out pod CIDRs, and keeps what a cluster needs besides.
+    Controllers,
+}
+
+/// Pods of nodes get their CIDRs from these: a /24 and a /64 each.
+pub const CLUSTER_CIDRS: &str = "10.244.0.0/16,fd00:10:244::/48";
+/// Services get their addresses from these.
+pub const SERVICE_CIDRS: &str = "10.96.0.0/16,fd00:10:96::/112";
+/// The first service address of each family: `kubernetes.default`.
+pub(super) const OWN_SERVICE: [&str; 2] = ["10.96.0.1", "fd00:10:96::1"];
+
+/// What runs of the controllers: no node lifecycle (no kubelet here reports), nothing about volumes and workloads.
+const CONTROLLERS: &str = "node-ipam-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
+namespace-controller,garbage-collector-controller,endpointslice-controller,clusterrole-aggregation-controller,\
+validatingadmissionpolicy-status-controller";
+
+impl Server {
+    /// The program's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::Api => "kube-apiserver",
+            Self::Controllers => "kube-controller-manager",
+        }
+    }
+
+    /// Its command line on a node with `address`.
+    pub(super) fn words(self, address: &str) -> Vec<String> {
+        let flags = match self {
+            Self::Etcd => vec![
+                "--data-dir=/tmp/etcd".into(),
+                "--listen-client-urls=http://127.0.0.1:2379".into(),
+                "--advertise-client-urls=http://127.0.0.1:2379".into(),
+                "--listen-peer-urls=http://127.0.0.1:2380".into(),
+                // What a story stores need not survive a power cut.
+                "--unsafe-no-fsync".into(),
+                "--log-level=warn".into(),
+            ],
+            Self::Api => vec![
+                format!("--advertise-address={address}"),
+                "--bind-address=::".into(),
+                "--secure-port=6443".into(),
+                "--etcd-servers=http://127.0.0.1:2379".into(),
+                format!("--tls-cert-file={FOLDER}/apiserver.crt"),
+                format!("--tls-private-key-file={FOLDER}/apiserver.key"),
+                format!("--client-ca-file={FOLDER}/ca.crt"),
+                "--authorization-mode=Node,RBAC".into(),
+                "--enable-admission-plugins=NodeRestriction".into(),
+                "--allow-privileged=true".into(),
+                "--service-account-issuer=https://kubernetes.default.svc.cluster.local".into(),
+                format!("--service-account-key-file={FOLDER}/sa.pub"),
+                format!("--service-account-signing-key-file={FOLDER}/sa.key"),
+                format!("--service-cluster-ip-range={SERVICE_CIDRS}"),
+                "--profiling=false".into(),
+            ],
+            Self::Controllers => vec![
+                format!("--kubeconfig={FOLDER}/controller-manager.conf"),
+                format!("--controllers={CONTROLLERS}"),
+                "--use-service-account-credentials=true".into(),
+                format!("--service-account-private-key-file={FOLDER}/sa.key"),
+                format!("--root-ca-file={FOLDER}/ca.crt"),
+                "--allocate-node-cidrs=true".into(),
+                format!("--cluster-cidr={CLUSTER_CIDRS}"),
+                format!("--service-cluster-ip-range={SERVICE_CIDRS}"),
+                "--leader-elect=false".into(),
+                "--profiling=false".into(),
+            ],
+        };
+        let program = format!("/usr/local/bin/{}", self.name());
+        std::iter::once(program).chain(flags).collect()
+    }
+}
