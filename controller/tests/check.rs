@@ -9,6 +9,7 @@
 
 mod support;
 
+use serde_json::{Value, json};
 use support::{Place, routelet, text};
 
 const NODE: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [10.244.1.0/24]}\n\
@@ -34,6 +35,27 @@ fn what_is_right_is_valid() {
         "valid: 1 nodes, 0 peers, 0 policies, 0 advertisements, 0 services\n"
     );
     assert_eq!(code, Some(0));
+}
+
+/// The stories read the same list to a real API server.
+#[test]
+fn no_mistake_that_an_api_server_refuses_is_valid_here() {
+    let list = format!("{}/tests/mistakes.yaml", env!("CARGO_MANIFEST_DIR"));
+    let list = std::fs::read_to_string(list).unwrap();
+    let mistakes: Vec<Value> = serde_saphyr::from_str(&list).unwrap();
+    for mistake in mistakes {
+        let name = mistake["name"].as_str().unwrap_or("default");
+        let object = json!({
+            "apiVersion": "routelet.dev/v1alpha1",
+            "kind": mistake["kind"],
+            "metadata": {"name": name},
+            "spec": mistake["spec"],
+        });
+        let (said, code) = check(&format!("{NODE}{object}\n"));
+        assert_eq!(code, Some(1), "{object}: {said}");
+        let field = mistake["field"].as_str().unwrap();
+        assert!(said.contains(field), "{object}: {said}");
+    }
 }
 
 #[test]
@@ -201,7 +223,7 @@ fn show_says_what_a_node_would_be() {
     let shown = text(&routelet(&["check", "-f", path, "--show"], None).stdout);
     assert!(shown.contains("routerID: \"10.0.0.1\""), "{shown}");
     let output = routelet(&["check", "-f", path, "--show", "-o", "json"], None);
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["valid"], true);
     assert_eq!(json["nodes"]["n1"]["speaker"]["asn"], 64512);
 }

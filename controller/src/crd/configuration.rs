@@ -24,16 +24,26 @@ use super::{
     shortname = "bgpconf",
     category = "routelet",
     doc = "The cluster's policy: AS number, topology, timers, pod network, kernel, drain and CNI. Only the one named \"default\" counts; with none, every field has its default.",
-    validation = Rule::new("self.metadata.name == 'default'").message("the only BGPConfiguration is \"default\""),
+    validation = Rule::new("self.metadata.name == 'default'").message("metadata.name: the only BGPConfiguration is \"default\""),
     printcolumn(name = "AS", type_ = "integer", json_path = ".spec.asNumber"),
     printcolumn(name = "Topology", type_ = "string", json_path = ".spec.topology"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(extend("x-kubernetes-validations" = cel(&[(
+#[schemars(extend("x-kubernetes-validations" = cel(&[
+    (
+        "!has(self.timers.keepaliveSeconds) || has(self.timers.holdSeconds) || self.timers.keepaliveSeconds <= 30",
+        "timers.keepaliveSeconds is more than a third of holdSeconds, which is 90 where it is not written",
+    ),
+    (
+        "!has(self.timers.idleHoldMaxSeconds) || has(self.timers.connectRetrySeconds) || self.timers.idleHoldMaxSeconds >= 5",
+        "timers.idleHoldMaxSeconds: take at least connectRetrySeconds, which is 5 where it is not written",
+    ),
+    (
     "self.topology != 'RouteReflector' || (has(self.routeReflectors.nodeSelector.matchLabels) && size(self.routeReflectors.nodeSelector.matchLabels) > 0) || (has(self.routeReflectors.nodeSelector.matchExpressions) && size(self.routeReflectors.nodeSelector.matchExpressions) > 0)",
     "routeReflectors.nodeSelector is empty and would make every node a reflector; select some by a label",
-)])))]
+    ),
+])))]
 pub(crate) struct BGPConfigurationSpec {
     /// AS number of every node that has none of its own (`BGPNode`).
     pub(crate) as_number: Asn,
@@ -274,6 +284,17 @@ pub(crate) struct SecretKeyRef {
     pub(crate) key: String,
 }
 
+impl SecretKeyRef {
+    /// Both must be names.
+    pub(crate) fn check(&self, field: &str, verdicts: &mut Verdicts) {
+        verdicts.demand(
+            !self.name.is_empty() && !self.key.is_empty(),
+            field,
+            "name and key must not be empty",
+        );
+    }
+}
+
 fn password() -> String {
     "password".into()
 }
@@ -471,13 +492,22 @@ pub(crate) struct Cni {
     /// Whether it is written.
     pub(crate) write_conflist: bool,
     /// Where.
-    #[schemars(extend("pattern" = "^/"))]
+    #[schemars(extend("x-kubernetes-validations" = cel(&[(
+        "self.startsWith('/')",
+        "it must be an absolute path",
+    )])))]
     pub(crate) directory: PathBuf,
     /// The file's name.
-    #[schemars(extend("pattern" = r"^[^./][^/]*\.conflist$"))]
+    #[schemars(extend("x-kubernetes-validations" = cel(&[(
+        "self.endsWith('.conflist') && !self.startsWith('.') && !self.contains('/')",
+        "it is no file name that ends in .conflist",
+    )])))]
     pub(crate) name: String,
     /// The bridge that the pods hang on.
-    #[schemars(length(max = 15), extend("pattern" = "^[^/ :]+$"))]
+    #[schemars(length(max = 15), extend("x-kubernetes-validations" = cel(&[(
+        "self.matches('^[^/ :]+$')",
+        "it is no interface name (1 to 15 characters)",
+    )])))]
     pub(crate) bridge: String,
     /// MTU of bridge and pods; 0: that of the default route's interface, as the plugin finds it.
     #[schemars(range(max = 65535), extend("x-kubernetes-validations" = cel(&[(
@@ -525,6 +555,9 @@ impl Rules for BGPConfigurationSpec {
         }
         self.timers.check(verdicts);
         self.graceful_restart.check(verdicts);
+        if let Some(secret) = &self.mesh_password_ref {
+            secret.check("meshPasswordRef", verdicts);
+        }
         self.route_reflectors
             .node_selector
             .check("routeReflectors.nodeSelector", verdicts);

@@ -15,7 +15,7 @@ use super::{
     Rules, Verdicts,
     schema::{HostText, Ipv4Text},
     status::BGPNodeStatus,
-    value::Asn,
+    value::{Asn, is_host},
 };
 
 /// What differs on one node.
@@ -106,7 +106,7 @@ impl Rules for BGPNodeSpec {
         }
         for (i, address) in self.addresses.iter().enumerate() {
             verdicts.demand(
-                !address.is_unspecified() && !address.is_multicast(),
+                is_host(*address),
                 &format!("addresses[{i}]"),
                 format!("{address} is no address that others can reach"),
             );

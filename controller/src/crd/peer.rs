@@ -18,7 +18,7 @@ use super::{
     schema::{HostText, IpText, cel},
     selector::LabelSelector,
     status::BGPPeerStatus,
-    value::{Asn, Cidr, PeerAsn},
+    value::{Asn, Cidr, PeerAsn, is_host},
 };
 
 /// One peering rule.
@@ -503,7 +503,7 @@ impl BGPPeerSpec {
         }
         if let Some(address) = self.peer_address {
             verdicts.demand(
-                !address.is_unspecified() && !address.is_multicast(),
+                is_host(address),
                 "peerAddress",
                 format!("{address} is no address of a host"),
             );
@@ -594,11 +594,7 @@ impl BGPPeerSpec {
             .over(&GracefulRestart::default())
             .check(verdicts);
         if let Some(secret) = &self.auth_secret_ref {
-            verdicts.demand(
-                !secret.name.is_empty() && !secret.key.is_empty(),
-                "authSecretRef",
-                "name and key must not be empty",
-            );
+            secret.check("authSecretRef", verdicts);
         }
         if let Some(bfd) = self.bfd {
             verdicts.demand(

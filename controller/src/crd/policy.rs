@@ -10,7 +10,7 @@ use super::{
     Rules, Verdicts,
     configuration::PrefixRange,
     schema::{HostText, IpText, cel},
-    value::{AsPathText, CommunityText},
+    value::{AsPathText, CommunityText, is_host},
 };
 
 /// Rules and what happens to what none of them decided.
@@ -230,9 +230,7 @@ pub(crate) fn check_rules(rules: &[Rule], field: &str, verdicts: &mut Verdicts) 
             "it is 0: say how often asNumber is prepended",
         );
         verdicts.demand(
-            rule.set
-                .next_hop
-                .is_none_or(|address| !address.is_unspecified() && !address.is_multicast()),
+            rule.set.next_hop.is_none_or(is_host),
             &format!("{field}rules[{i}].set.nextHop"),
             "it is no address of a host",
         );

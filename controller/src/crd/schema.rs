@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::value::{AsPathText, Asn, Cidr, CommunityText, PeerAsn};
+use super::value::{AsPathText, Asn, Cidr, CommunityText, PeerAsn, WELL_KNOWN};
 
 /// CEL rules with their messages, as `x-kubernetes-validations` wants them.
 pub(crate) fn cel(rules: &[(&str, &str)]) -> Value {
@@ -88,20 +88,26 @@ schema!(
     json_schema!({
         "type": "string",
         "maxLength": 43,
-        "x-kubernetes-validations": [
-            {"rule": "isCIDR(self)", "message": "it is no CIDR such as 10.244.0.0/16 or fd00:10:244::/48"},
-            {
-                "rule": "!isCIDR(self) || cidr(self) == cidr(self).masked()",
-                "message": "it has bits set beyond its length",
-                "messageExpression": "self + ' has bits set beyond its length; write ' + string(cidr(self).masked())",
-            },
-        ],
+        // No messageExpression that says what to write: the API server takes the text of a CIDR for one of any length, and refuses.
+        "x-kubernetes-validations": cel(&[
+            ("isCIDR(self)", "it is no CIDR such as 10.244.0.0/16 or fd00:10:244::/48"),
+            ("!isCIDR(self) || cidr(self) == cidr(self).masked()", "it has bits set beyond its length"),
+        ]),
     })
 );
 
 /// A number up to 65535.
-const SHORT: &str =
-    "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})";
+const SHORT: &str = r"(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|\d{1,4})";
+
+/// The form of a community: short enough for the cost that the API server allows, whatever the number of communities.
+fn is_community() -> String {
+    let names = WELL_KNOWN.map(|(name, _)| name.replace('-', "[-_]"));
+    let names = names.join("|");
+    format!(r"self.matches(r'^({SHORT}:{SHORT}|\d{{1,10}}:\d{{1,10}}:\d{{1,10}}|(?i:{names}))$')")
+}
+
+/// What is wrong with something that is no community.
+const NO_COMMUNITY: &str = "it is no community: two numbers up to 65535 (65000:100), three up to 4294967295 (65000:1:2) or a well-known name such as no-export";
 
 schema!(
     CommunityText,
@@ -109,7 +115,13 @@ schema!(
     json_schema!({
         "type": "string",
         "maxLength": 32,
-        "pattern": format!("^({SHORT}:{SHORT}|[0-9]{{1,10}}:[0-9]{{1,10}}:[0-9]{{1,10}}|[A-Za-z]+([-_][A-Za-z]+)*)$"),
+        "x-kubernetes-validations": cel(&[
+            (is_community().as_str(), NO_COMMUNITY),
+            (
+                r"!self.matches(r'^\d+:\d+:\d+$') || self.split(':').all(n, int(n) <= 4294967295)",
+                NO_COMMUNITY,
+            ),
+        ]),
     })
 );
 
@@ -129,10 +141,14 @@ schema!(
     "PeerASN",
     json_schema!({
         "x-kubernetes-int-or-string": true,
-        "pattern": "^(Internal|External|Any|[1-9][0-9]{0,9})$",
-        "minimum": 1,
-        "maximum": u32::MAX,
         "maxLength": 10,
+        "x-kubernetes-validations": cel(&[(
+            format!(
+                "type(self) == string ? self in ['Internal', 'External', 'Any'] || (self.matches('^[1-9][0-9]{{0,9}}$') && int(self) <= {0}) : self >= 1 && self <= {0}",
+                u32::MAX
+            ).as_str(),
+            "it is neither an AS number (1–4294967295) nor Internal, External or Any",
+        )]),
     })
 );
 

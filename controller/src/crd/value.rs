@@ -1,6 +1,6 @@
 //! Values with a grammar of their own: CIDRs, communities, AS numbers, regular expressions.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use bgp::{
     config::{AsPathRegex, CommunityValue},
@@ -34,6 +34,12 @@ macro_rules! as_text {
             }
         }
     };
+}
+
+/// Whether an address can be that of a host.
+pub(super) fn is_host(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !address.is_unspecified() && !address.is_multicast() && !broadcast
 }
 
 /// A prefix with its length and without host bits: `10.244.0.0/16`.
@@ -84,7 +90,7 @@ as_text!(
 );
 
 /// Well-known communities by the names that Cilium, FRR and the IANA registry give them.
-const WELL_KNOWN: [(&str, u32); 13] = [
+pub(super) const WELL_KNOWN: [(&str, u32); 13] = [
     ("internet", 0),
     ("planned-shut", 0xffff_0000),
     ("graceful-shutdown", 0xffff_0000),

@@ -13,4 +13,5 @@ mod many_routes;
 mod restart_keeps_routes;
 mod routes_leave_with_their_node;
 mod sessions_take_other_ways;
+mod the_api_server_takes_what_is_right;
 mod topologies_converge;
