@@ -134,7 +134,7 @@ impl Source {
             Self::Api(api) => {
                 let snapshot = api.api.next().await;
                 Reading {
-                    cluster: Some(snapshot.cluster.clone()),
+                    cluster: snapshot.cluster.clone(),
                     problems: snapshot.problems.clone(),
                     why: "the API server told",
                 }
@@ -243,7 +243,7 @@ impl Files {
 impl FromApi {
     async fn first(&mut self) -> First {
         let Some((stored, when)) = self.store.read() else {
-            return First::from(&*self.api.next().await);
+            return self.whole().await;
         };
         let mut reach = self.connection.reach.clone();
         let away = async {
@@ -252,19 +252,18 @@ impl FromApi {
                 .wait_for(|reach| matches!(reach, Reach::Away(..)))
                 .await;
         };
-        let snapshot = {
+        let first = {
             let mut away = pin!(away);
             let told = async {
                 tokio::select! {
-                    snapshot = self.api.next() => Some(snapshot),
+                    first = self.whole() => Some(first),
                     () = &mut away => None,
                 }
             };
             tokio::time::timeout(GRACE, told).await.ok().flatten()
         };
-        match snapshot {
-            Some(snapshot) => {
-                let mut first = First::from(&*snapshot);
+        match first {
+            Some(mut first) => {
                 first.cluster.keep(&stored);
                 first
             }
@@ -274,13 +273,15 @@ impl FromApi {
             },
         }
     }
-}
 
-impl From<&Snapshot> for First {
-    fn from(snapshot: &Snapshot) -> Self {
-        Self {
-            cluster: snapshot.cluster.clone(),
-            problems: snapshot.problems.clone(),
+    /// The first cluster that is told as a whole.
+    async fn whole(&mut self) -> First {
+        loop {
+            let Snapshot { cluster, problems } = &*self.api.next().await;
+            if let Some(cluster) = cluster.clone() {
+                let problems = problems.clone();
+                return First { cluster, problems };
+            }
         }
     }
 }

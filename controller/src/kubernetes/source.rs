@@ -29,13 +29,15 @@ const QUIET: Duration = Duration::from_millis(50);
 const AT_LAST: Duration = Duration::from_millis(500);
 /// Events on their way from all watches; what does not fit waits in the watches' connections.
 const EVENTS: usize = 256;
-/// A kind that is unknown so many times in a row is not installed: an API server that is starting may not know it yet.
+/// A kind that is unknown or forbidden so many times in a row is just that: an API server that is starting may know neither our
+/// kinds nor our rights yet.
 const SURELY: u32 = 2;
 
 /// The cluster as the API server has it, and what stands in the way.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Snapshot {
-    pub(crate) cluster: Cluster,
+    /// `None`: it cannot be read as a whole yet.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -79,7 +81,7 @@ impl Api {
         }
     }
 
-    /// Returns when there is a new snapshot, with it. None comes before every watch has listed once.
+    /// Returns when there is a new snapshot, with it. None has a cluster before every watch has listed once.
     pub(crate) async fn next(&mut self) -> Arc<Snapshot> {
         loop {
             if self.snapshots.changed().await.is_err() {
@@ -119,13 +121,29 @@ impl Drop for Following {
 
 impl Following {
     /// Whether there is nothing more to be expected of it soon.
-    fn settled(&self) -> bool {
-        self.listed
-            || match &self.failure {
-                Some((Failure::Unknown, times)) => *times >= SURELY,
-                Some((Failure::Forbidden(_), _)) => true,
-                Some((Failure::Passing(_), _)) | None => false,
-            }
+    fn settled(&self, subject: &Subject) -> bool {
+        let without = match (&self.failure, subject) {
+            // Its definition is not installed.
+            (Some((Failure::Unknown, _)), Subject::Ours(_)) => true,
+            // A session without its key stays down, a service without its endpoints is not announced: the rest goes on.
+            (
+                Some((Failure::Forbidden(_), _)),
+                Subject::Secret(_) | Subject::Services | Subject::EndpointSlices,
+            ) => true,
+            // What we may not read is not empty for that: to go on without would take away what runs.
+            _ => false,
+        };
+        self.listed || without && self.surely().is_some()
+    }
+
+    fn forbidden(&self) -> bool {
+        matches!(self.surely(), Some(Failure::Forbidden(_)))
+    }
+
+    /// What is wrong, once it is no passing state of an API server that is starting.
+    fn surely(&self) -> Option<&Failure> {
+        let (failure, times) = self.failure.as_ref()?;
+        (*times >= SURELY).then_some(failure)
     }
 }
 
@@ -258,7 +276,7 @@ impl Owner {
         let missing: Vec<String> = self
             .watches
             .iter()
-            .filter(|(_, following)| !following.settled())
+            .filter(|(subject, following)| !following.settled(subject))
             .map(|(subject, following)| match &following.failure {
                 Some((Failure::Passing(why), _)) => format!("{} ({why})", words(subject)),
                 _ => words(subject),
@@ -269,11 +287,11 @@ impl Owner {
             &self.connection.reach.borrow(),
             self.watches
                 .iter()
-                .filter_map(|(subject, following)| Some((subject, &following.failure.as_ref()?.0))),
+                .filter_map(|(subject, following)| Some((subject, following.surely()?))),
         );
         if missing.is_empty() {
             let snapshot = Snapshot {
-                cluster: self.mirror.cluster(),
+                cluster: Some(self.mirror.cluster()),
                 problems,
             };
             self.snapshots.send_if_modified(|known| {
@@ -286,16 +304,18 @@ impl Owner {
             return;
         }
         // What is known stays what it is until the rest is there; only the words follow.
-        self.snapshots.send_if_modified(|known| match known {
-            Some(last) if last.problems != problems => {
-                let cluster = last.cluster.clone();
-                *known = Some(Arc::new(Snapshot {
-                    cluster,
-                    problems: problems.clone(),
-                }));
-                true
-            }
-            _ => false,
+        let forbidden = self.watches.values().any(Following::forbidden);
+        self.snapshots.send_if_modified(|known| {
+            let cluster = match known {
+                Some(last) if last.problems == problems => return false,
+                Some(last) => last.cluster.clone(),
+                // Whoever started from what was stored has said so; this is more than an outage.
+                None if forbidden => None,
+                None => return false,
+            };
+            let problems = problems.clone();
+            *known = Some(Arc::new(Snapshot { cluster, problems }));
+            true
         });
         let mut text = format!(
             "waiting for the API server {}: not listed yet: {}",

@@ -140,16 +140,35 @@ impl Failure {
         };
         match status.map(|status| (status.code, status)) {
             Some((404, _)) => Self::Unknown,
-            Some((401 | 403, status)) => Self::Forbidden(status.message.clone()),
+            Some((401 | 403, status)) => Self::Forbidden(refusal(&status.message).to_owned()),
             Some((_, status)) => Self::Passing(status.message.clone()),
             None => Self::Passing(error.to_string()),
         }
     }
 }
 
+/// Who may not do what, without the roles that were asked in vain: their order changes from one answer to the next.
+fn refusal(message: &str) -> &str {
+    message
+        .split_once(": RBAC: ")
+        .map_or(message, |(refusal, _)| refusal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_reads_the_same_each_time() {
+        let who = "nodes is forbidden: User \"x\" cannot list resource \"nodes\" in API group \"\" at the cluster scope";
+        let roles = |first: &str, second: &str| {
+            format!(
+                "{who}: RBAC: [clusterrole.rbac.authorization.k8s.io \"{first}\" not found, clusterrole.rbac.authorization.k8s.io \"{second}\" not found]"
+            )
+        };
+        assert_eq!(refusal(&roles("a", "b")), refusal(&roles("b", "a")));
+        assert_eq!(refusal(who), who);
+    }
 
     #[test]
     fn our_kinds_are_found_under_the_plurals_of_their_definitions() {

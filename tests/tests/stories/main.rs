@@ -15,3 +15,4 @@ mod routes_leave_with_their_node;
 mod sessions_take_other_ways;
 mod the_api_server_takes_what_is_right;
 mod topologies_converge;
+mod zero_configuration_mesh;

@@ -26,6 +26,7 @@ struct Server(Arc<Mutex<State>>);
 struct State {
     objects: BTreeMap<String, Vec<Value>>,
     unknown: BTreeSet<String>,
+    forbidden: BTreeSet<String>,
     /// Paths whose lists are never answered.
     silent: BTreeSet<String>,
     away: bool,
@@ -140,6 +141,9 @@ impl Server {
             if state.unknown.contains(&path) {
                 *response.status_mut() = StatusCode::NOT_FOUND;
                 let _ = sender.send(status(404, "NotFound"));
+            } else if state.forbidden.contains(&path) {
+                *response.status_mut() = StatusCode::FORBIDDEN;
+                let _ = sender.send(status(403, "Forbidden"));
             } else if query.contains("watch=true") {
                 state.watchers.entry(path).or_default().push(sender);
             } else {
@@ -212,8 +216,13 @@ fn node(name: &str, cidr: &str) -> Value {
     })
 }
 
+fn whole(snapshot: &Snapshot) -> &Cluster {
+    snapshot.cluster.as_ref().unwrap()
+}
+
 fn names(snapshot: &Snapshot) -> Vec<&str> {
-    snapshot.cluster.nodes.keys().map(String::as_str).collect()
+    let nodes = &whole(snapshot).nodes;
+    nodes.keys().map(String::as_str).collect()
 }
 
 fn texts(snapshot: &Snapshot) -> String {
@@ -252,7 +261,7 @@ async fn without_our_definitions_the_nodes_are_the_cluster_and_the_remedy_is_nam
     let peer = json!({"metadata": {"name": "tor"}, "spec": {"peerAddress": "10.0.0.254", "peerASN": 65001}});
     server.put(PEERS, peer);
     let later = until(&mut api, |snapshot| {
-        !snapshot.cluster.peers.is_empty() && snapshot.problems.is_empty()
+        !whole(snapshot).peers.is_empty() && snapshot.problems.is_empty()
     })
     .await;
     assert_eq!(names(&later), ["n1"]);
@@ -275,6 +284,44 @@ async fn nothing_is_told_before_everything_was_listed_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_we_may_not_read_yet_is_waited_for_and_never_taken_for_empty() {
+    // As an API server answers before it has read its own roles.
+    let server = Server::default();
+    server.put(NODES, node("n1", "10.1.0.0/24"));
+    server.state(|state| state.forbidden.insert(NODES.into()));
+    let mut api = Api::start(server.connection());
+    let first = api.next().await;
+    assert_eq!(first.cluster, None);
+    assert!(
+        texts(&first).contains("rights of deploy/rbac.yaml"),
+        "{}",
+        texts(&first)
+    );
+    server.state(|state| state.forbidden.clear());
+    let next = until(&mut api, |snapshot| snapshot.problems.is_empty()).await;
+    assert_eq!(names(&next), ["n1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_we_may_not_read_holds_up_nothing_else() {
+    let server = Server::default();
+    server.state(|state| state.forbidden.insert(SECRETS.into()));
+    server.put(PEERS, peer_with_key());
+    let mut api = Api::start(server.connection());
+    let told = until(&mut api, |snapshot| snapshot.cluster.is_some()).await;
+    assert_eq!(whole(&told).peers.len(), 1);
+    assert!(
+        texts(&told).contains("Secret md5 cannot be read"),
+        "{}",
+        texts(&told)
+    );
+}
+
+fn peer_with_key() -> Value {
+    json!({"metadata": {"name": "tor"}, "spec": {"peerAddress": "10.0.0.254", "peerASN": 65001, "authSecretRef": {"name": "md5"}}})
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_is_one_snapshot_and_a_deleted_node_is_gone() {
     let server = Server::default();
     let mut api = Api::start(server.connection());
@@ -283,11 +330,11 @@ async fn a_burst_is_one_snapshot_and_a_deleted_node_is_gone() {
     for i in 1..=100 {
         server.put(NODES, node(&format!("n{i}"), &format!("10.{i}.0.0/24")));
     }
-    assert_eq!(api.next().await.cluster.nodes.len(), 100);
+    assert_eq!(whole(&*api.next().await).nodes.len(), 100);
     server.delete(NODES, "n7");
     let after = api.next().await;
-    assert_eq!(after.cluster.nodes.len(), 99);
-    assert!(!after.cluster.nodes.contains_key("n7"));
+    assert_eq!(whole(&after).nodes.len(), 99);
+    assert!(!whole(&after).nodes.contains_key("n7"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,12 +399,11 @@ async fn a_secret_is_watched_by_its_name_once_a_peer_refers_to_it() {
     let secret = |value: &str| json!({"metadata": {"name": "md5", "namespace": "routelet-system"}, "data": {"password": value}});
     server.put(SECRETS, secret("b25l"));
     server.watched(PEERS).await;
-    let peer = json!({"metadata": {"name": "tor"}, "spec": {"peerAddress": "10.0.0.254", "peerASN": 65001, "authSecretRef": {"name": "md5"}}});
-    server.put(PEERS, peer);
+    server.put(PEERS, peer_with_key());
     let with = api.next().await;
-    assert_eq!(with.cluster.peers.len(), 1);
+    assert_eq!(whole(&with).peers.len(), 1);
     assert_eq!(
-        with.cluster.secrets.len(),
+        whole(&with).secrets.len(),
         1,
         "never the peer without its key"
     );
@@ -371,5 +417,5 @@ async fn a_secret_is_watched_by_its_name_once_a_peer_refers_to_it() {
     server.watched(SECRETS).await;
     server.put(SECRETS, secret("dHdv"));
     let rotated = api.next().await;
-    assert_ne!(rotated.cluster.secrets, with.cluster.secrets);
+    assert_ne!(whole(&rotated).secrets, whole(&with).secrets);
 }
