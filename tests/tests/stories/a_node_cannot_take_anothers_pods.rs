@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::container::Container;
+use tests::kubernetes;
+use tests::segment::{Segment, addresses};
 use tests::story::{
     CONVERGENCE, Steady, append, at, at_most_lost, edit, peer, stop, story_with, streams,
 };
@@ -204,4 +206,61 @@ fn a_node_whose_pods_have_no_route_is_told_of_until_it_is_back() {
             })
         },
     );
+}
+
+/// What stands in place of node3: it announces its own pods and, with itself as next hop, node2's and the half of them.
+fn hijacker(own: &str, others: &str) -> Result<String> {
+    let half = others
+        .strip_suffix(".0/24")
+        .map(|start| format!("{start}.0/25"))
+        .context("a /24")?;
+    Ok(format!(
+        "protocol static {{ ipv4; route {own} blackhole; route {others} blackhole; route {half} blackhole; }}
+template bgp node {{
+	local 10.0.0.3 as 64512;
+	direct;
+	connect delay time 1; error wait time 1, 2;
+	ipv4 {{ import all; export where source = RTS_STATIC; next hop self; }};
+}}
+protocol bgp node1 from node {{ neighbor 10.0.0.1 as 64512; }}
+protocol bgp node2 from node {{ neighbor 10.0.0.2 as 64512; }}
+"
+    ))
+}
+
+#[test]
+fn what_stands_in_place_of_a_node_gets_that_nodes_routes_and_no_others() {
+    let segment = Segment::named("hijack").nodes(2).bird("node3", 3, "");
+    kubernetes::story(segment, |lab, control| {
+        let cluster = control.found(2)?;
+        let pods = cluster.pod_each()?;
+        let traffic = cluster.traffic(&pods)?;
+        control.register("node3", &addresses(3), &json!({}))?;
+        let own = control.pod_cidrs("node3")?.remove(0);
+        let node1 = cluster.member("node1")?;
+        let node2 = cluster.member("node2")?;
+        let theirs = node2.pod_cidr(false)?;
+        lab.reconfigure("node3", 3, &hijacker(&own, theirs)?)?;
+
+        eventually(CONVERGENCE, "node3's own pods are routed to it", || {
+            let route = node1.container.our_route(&own)?;
+            ensure!(route.gateway.as_deref() == Some("10.0.0.3"), "{route:?}");
+            Ok(())
+        })?;
+        let session = Steady::session(node1.container, "node3")?;
+        eventually(CONVERGENCE, "the others are refused", || {
+            let refused = counted(node1.container, "node3")?;
+            ensure!(refused == 2, "{refused} are refused");
+            Ok(())
+        })?;
+        let route = node1.container.our_route(theirs)?;
+        ensure!(route.gateway.as_deref() == Some("10.0.0.2"), "{route:?}");
+        tells(
+            node1.container,
+            "status",
+            &["2 of its routes are refused by the origin check"],
+        )?;
+        session.holds()?;
+        traffic.unharmed()
+    });
 }
