@@ -11,7 +11,7 @@ use bgp::{
 };
 use k8s_openapi::api::core::v1::Service;
 
-use super::{View, session::Sessions};
+use super::{View, pods, session::Sessions};
 use crate::{
     cluster::NamespacedName,
     crd::{
@@ -85,6 +85,20 @@ fn advertisement(
         }
     }
     for (prefix, source) in prefixes {
+        if let Some((cidr, owner)) = pods::covering(&view.owners, &prefix)
+            && owner != view.name
+        {
+            let what = if *cidr == prefix {
+                "is".into()
+            } else {
+                format!("lies in {cidr},")
+            };
+            problems.push(Problem::error(
+                &about,
+                format!("{prefix} {what} the pod CIDR of node {owner}: this node does not announce it, for packets for those pods would come here; take it out, or let nodeSelector choose only {owner}"),
+            ));
+            continue;
+        }
         let origination = Origination {
             source,
             peers: peers.clone(),

@@ -140,16 +140,23 @@ fn a_switch_that_announces_a_nodes_pods_elsewhere_is_refused() {
 
 #[test]
 fn a_node_that_announces_anothers_pods_is_refused() {
-    let labelled = |files: &Path| {
+    // routelet itself refuses to announce the pods of another node. This one is made to believe that node2 has none.
+    let apart = |files: &Path| {
+        let greedy = files.join("mesh/greedy");
+        std::fs::create_dir(&greedy)?;
+        for name in ["bgp.yaml", "nodes.yaml"] {
+            std::fs::copy(files.join("mesh/manifests").join(name), greedy.join(name))?;
+        }
         edit(
-            &files.join("mesh/manifests/nodes.yaml"),
-            "  name: node3\n",
-            "  name: node3\n  labels: {greedy: \"true\"}\n",
+            &files.join("mesh.clab.yml"),
+            "cmd: run --node node3 --config /etc/routelet",
+            "binds: [\"mesh/greedy:/etc/greedy\"]\n      cmd: run --node node3 --config /etc/greedy",
         )
     };
-    story_with("mesh", labelled, |lab| {
+    story_with("mesh", apart, |lab| {
         let cluster = lab.converged()?;
         let node1 = cluster.member("node1")?.container;
+        let node3 = cluster.member("node3")?.container;
         let pods = cluster.pods()?;
         cluster.reach(&pods, CONVERGENCE)?;
         // The greedy node believes itself; what others believe is what counts.
@@ -158,8 +165,21 @@ fn a_node_that_announces_anothers_pods_is_refused() {
             .filter(|pod| pod.node.name != "node3")
             .collect();
         let pings = streams(&others, Duration::from_millis(20))?;
-        let greedy = "---\napiVersion: routelet.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: greedy}\nspec: {nodeSelector: {matchLabels: {greedy: \"true\"}}, prefixes: [10.244.2.0/24, 10.244.2.0/25]}\n";
-        append(&lab.manifests().join("bgp.yaml"), greedy)?;
+        let greedy = lab.manifests().with_file_name("greedy");
+        let wish = "---\napiVersion: routelet.dev/v1alpha1\nkind: BGPAdvertisement\nmetadata: {name: greedy}\nspec: {prefixes: [10.244.2.0/24, 10.244.2.0/25]}\n";
+        append(&greedy.join("bgp.yaml"), wish)?;
+        eventually(CONVERGENCE, "node3 says that it may not", || {
+            tells(
+                node3,
+                "status",
+                &["10.244.2.0/25 lies in 10.244.2.0/24, the pod CIDR of node node2"],
+            )
+        })?;
+        edit(
+            &greedy.join("nodes.yaml"),
+            "  podCIDRs: [10.244.2.0/24, \"fd00:10:244:2::/64\"]\n",
+            "  podCIDRs: []\n",
+        )?;
         let owner = "node2 (10.0.0.2, fd00:10::2)";
         refused(
             node1,
