@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::{
-    config::{Password, PeerConfig, Ttl},
+    config::{Connect, Password, PeerConfig, Ttl},
     status::SessionState,
 };
 
@@ -176,6 +176,19 @@ pub(crate) fn failed(
         .iter()
         .find(|(part, _)| reason.contains(part))
         .map(|(_, hint)| (*hint).to_owned())
+}
+
+/// What a peer that is to dial in, and does not, may lack.
+#[must_use]
+pub(crate) fn waiting(state: SessionState, config: &PeerConfig) -> Option<String> {
+    let waits = config.connect == Connect::Passive && state == SessionState::Active;
+    waits.then(|| {
+        let mut text = String::from("we wait for it to dial in (passive): is it up, does it know us as a neighbor, and is it not passive too?");
+        if matches!(config.password, Password::Key(_)) {
+            text.push_str(" Has it the same MD5 password?");
+        }
+        text
+    })
 }
 
 fn no_answer(config: &PeerConfig) -> Option<String> {

@@ -9,7 +9,7 @@ use tests::byhand::inside;
 use tests::scene::{self, BIRD, IMPATIENT, Transport::IPv4};
 use tests::segment::Segment;
 use tests::shell::Output;
-use tests::story::{Steady, append, is_up, write};
+use tests::story::{Steady, append, edit, is_up, write};
 use tests::wait::eventually;
 use tests::{Container, Lab};
 
@@ -195,4 +195,27 @@ fn manifests_that_are_none_are_told_and_the_others_count() {
         ensure!(code != 2, "an empty file is a file: {code} {told}");
         Ok(())
     });
+}
+
+#[test]
+fn two_sides_that_both_wait_are_told_and_one_that_dials_ends_it() {
+    let manifest = scene::configuration(IMPATIENT) + &scene::peer("bird", BIRD, IPv4);
+    Segment::named("wait")
+        .manifest("bgp.yaml", &(manifest + "  passive: true\n"))
+        .routelet(1)
+        .bird("bird", BIRD, &scene::bird(IPv4, "passive;"))
+        .story(|lab| {
+            let node1 = lab.node("node1")?;
+            eventually(SOON, "status tells that nobody dials", || {
+                let told = node1.output(&["routelet", "status"])?;
+                ensure!(
+                    told.code == 1 && told.stdout.contains("is it not passive too?"),
+                    "{}",
+                    told.stdout
+                );
+                Ok(())
+            })?;
+            edit(&lab.manifests().join("bgp.yaml"), "  passive: true\n", "")?;
+            has_learned(node1)
+        });
 }

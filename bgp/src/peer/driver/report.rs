@@ -280,7 +280,10 @@ impl Reporter {
                 since: self.since,
                 established_count: self.established,
                 last_error: self.why_not_up(),
-                hint: self.hint.clone(),
+                hint: self
+                    .hint
+                    .clone()
+                    .or_else(|| hints::waiting(self.state, config)),
                 last_notification: self.last_notification,
                 session: session.map(|((_, agreed), (local, remote))| shown(agreed, local, remote)),
                 families: std::collections::BTreeMap::new(),
