@@ -181,6 +181,9 @@ impl Running {
         let mut problems = desired.problems.clone();
         problems.extend(now.problems.iter().cloned());
         problems.extend(report::troubles(&speaker, kernel.as_ref(), desired));
+        if let Some(fib) = &self.fib {
+            problems.extend(report::absent(&speaker.listen, &fib.links().borrow()));
+        }
         let audit = self.audit_of(desired, &speaker).await?;
         problems.extend(audit::lasting(&now.astray, &audit));
         problems.extend(self.web.problem());

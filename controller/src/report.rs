@@ -189,16 +189,20 @@ pub(crate) fn is_held_down(desired: &Desired, peer: &str) -> bool {
         .is_some_and(|config| config.shutdown.is_some())
 }
 
-/// Counts by family, all sessions together.
+/// Counts by family, all sessions together; End-of-RIB: seen from every peer.
 pub(crate) fn sum(speaker: &SpeakerStatus) -> BTreeMap<Family, FamilyCounts> {
     let mut all: BTreeMap<Family, FamilyCounts> = BTreeMap::new();
     for (family, counts) in speaker.peers.values().flat_map(|peer| &peer.families) {
-        let sum = all.entry(*family).or_default();
+        let sum = all.entry(*family).or_insert(FamilyCounts {
+            end_of_rib: true,
+            ..FamilyCounts::default()
+        });
         sum.received += counts.received;
         sum.accepted += counts.accepted;
         sum.stale += counts.stale;
         sum.refused_by_origin += counts.refused_by_origin;
         sum.advertised += counts.advertised;
+        sum.end_of_rib &= counts.end_of_rib;
     }
     all
 }
@@ -245,6 +249,23 @@ pub(crate) fn troubles(
         problems.push(problem.because(Reason::SessionDown));
     }
     problems
+}
+
+/// Addresses that connections are accepted on, once they are there: no interface of this node has them.
+pub(crate) fn absent(listen: &[SocketAddr], links: &[fib::Interface]) -> Vec<Problem> {
+    let here = |ip: IpAddr| {
+        let mut addresses = links.iter().flat_map(|link| &link.addresses);
+        ip.is_unspecified() || addresses.any(|address| address.ip() == ip)
+    };
+    let absent = listen.iter().filter(|address| !here(address.ip()));
+    absent
+        .map(|address| {
+            Problem::warning(
+                "speaker",
+                format!("it listens on {address}, but no interface of this node has this address: nobody can dial it; correct the Node's InternalIP or the sourceAddress, or add the address"),
+            )
+        })
+        .collect()
 }
 
 /// A peer whose routes would lead pods of other nodes astray.
@@ -335,6 +356,23 @@ mod tests {
         let value = json(&serde_json::json!({"a": [{"at": at}], "secs_since_epoch": 5})).unwrap();
         assert_eq!(value["a"][0]["at"], "2023-11-14T22:13:20.250Z");
         assert_eq!(value["secs_since_epoch"], 5);
+    }
+
+    #[test]
+    fn an_address_that_no_interface_has_is_told_of() {
+        let links = [fib::Interface {
+            index: 2,
+            name: "eth0".into(),
+            up: true,
+            addresses: vec!["10.0.0.1/24".parse().unwrap()],
+            peers: Vec::new(),
+        }];
+        let listen: Vec<SocketAddr> = ["10.0.0.1:179", "[::]:179", "10.0.0.99:179"]
+            .map(|address| address.parse().unwrap())
+            .into();
+        let problems = absent(&listen, &links);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].text.contains("10.0.0.99:179"), "{problems:?}");
     }
 
     #[test]
