@@ -32,7 +32,7 @@ fn what_is_right_is_valid() {
     let (said, code) = check(NODE);
     assert_eq!(
         said,
-        "valid: 1 nodes, 0 peers, 0 policies, 0 advertisements, 0 services\n"
+        "valid: 1 node, 0 peers, 0 policies, 0 advertisements, 0 services\n"
     );
     assert_eq!(code, Some(0));
 }
@@ -197,7 +197,7 @@ fn a_list_as_kubectl_prints_it_is_read_with_its_status_and_foreign_kinds() {
         said.contains("apps/v1 Deployment is not for routelet: skipped"),
         "{said}"
     );
-    assert!(said.contains("valid: 1 nodes"), "{said}");
+    assert!(said.contains("valid: 1 node,"), "{said}");
     assert_eq!(code, Some(0));
 }
 

@@ -121,12 +121,20 @@ fn look(
 
 fn summary(cluster: &Cluster, valid: bool) -> String {
     format!(
-        "{}: {} nodes, {} peers, {} policies, {} advertisements, {} services",
+        "{}: {}, {}, {}, {}, {}",
         if valid { "valid" } else { "not valid" },
-        cluster.nodes.len(),
-        cluster.peers.len(),
-        cluster.policies.len(),
-        cluster.advertisements.len(),
-        cluster.services.len()
+        some(cluster.nodes.len(), "node", "nodes"),
+        some(cluster.peers.len(), "peer", "peers"),
+        some(cluster.policies.len(), "policy", "policies"),
+        some(
+            cluster.advertisements.len(),
+            "advertisement",
+            "advertisements"
+        ),
+        some(cluster.services.len(), "service", "services"),
     )
+}
+
+fn some(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
