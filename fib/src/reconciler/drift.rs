@@ -150,6 +150,11 @@ impl Reconciler {
             .filter(|(_, target)| target.uses(interface))
             .map(|(id, _)| id)
             .collect();
+        self.doubt(now, &through);
+    }
+
+    /// What the kernel has through these targets may be gone, and it does not say so route by route.
+    pub(super) fn doubt(&mut self, now: Instant, through: &[Id]) {
         if through.is_empty() {
             return;
         }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{
     event::Event,
-    kernel::{Batch, Failure, FoundObject, Key, ObjectEvent, ObjectOp, Work},
+    kernel::{Batch, Failure, FoundObject, ObjectEvent, ObjectOp, Work},
     objects::{Object, ObjectId},
     plan::Step,
     reconciler::{
@@ -251,20 +251,7 @@ impl Reconciler {
             .iter()
             .filter_map(|id| self.targets.find(&Target::Object(*id)))
             .collect();
-        if through.is_empty() {
-            return;
-        }
-        let keys: Vec<Key> = self
-            .routes
-            .iter()
-            .filter(|(_, entry)| through.contains(&entry.kernel))
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            self.set_kernel(&key, self.unknown);
-            self.touch(key);
-        }
-        self.read_at(now + SETTLE);
+        self.doubt(now, &through);
     }
 
     /// Takes what a reading found.
