@@ -38,7 +38,7 @@ pub(crate) fn in_a_node<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send)
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                tokio::time::timeout(PATIENCE * 3, test())
+                tokio::time::timeout(PATIENCE * 10, test())
                     .await
                     .expect("the test ends in time");
             });
