@@ -119,7 +119,9 @@ impl Running {
             Some(speaker) => speaker.reach(audit::ranges(desired)).await,
             None => return Err(Stopping),
         };
+        let expected = desired.speaker.owners.each();
         let not_installed = fib::Filter {
+            among: Some(expected.map(|(prefix, _)| prefix.network()).collect()),
             only_problems: true,
             ..fib::Filter::default()
         };

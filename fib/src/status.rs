@@ -139,6 +139,8 @@ pub enum RouteState {
 pub struct Filter {
     /// Only this prefix and more specific ones.
     pub within: Option<IpNetwork>,
+    /// Only these very prefixes: each is looked up, the others cost nothing.
+    pub among: Option<Vec<IpNetwork>>,
     /// Only prefixes that are not simply installed.
     pub only_problems: bool,
     /// At most so many; 0: all.

@@ -16,6 +16,9 @@ impl Rib {
     /// How each prefix that peers told us of and that meets one of these ranges is reached, in order of the prefixes.
     #[must_use]
     pub fn reach(&self, ranges: Vec<Prefix>) -> Vec<Reach> {
+        if ranges.is_empty() {
+            return Vec::new();
+        }
         let ranges = disjoint(ranges);
         let mut found = Vec::new();
         for family in Family::ALL {

@@ -135,6 +135,7 @@ impl Query {
                 .map(parse_prefix)
                 .transpose()?
                 .map(|prefix| prefix.network()),
+            among: None,
             only_problems: self.flag("problems")?,
             limit: self.limit()?,
         })

@@ -110,12 +110,24 @@ impl Reconciler {
         let fine = |entry: &Entry| {
             entry.standing == Standing::Installed && !entry.queued && !entry.in_flight
         };
-        let mut selected: Vec<(Key, &Entry)> = self
-            .routes
-            .iter()
-            .filter(|(key, _)| key.layer == Layer::Learned && within(&key.prefix))
-            .filter(|(_, entry)| !(filter.only_problems && fine(entry)))
-            .collect();
+        let fits = |key: &Key, entry: &Entry| {
+            key.layer == Layer::Learned
+                && within(&key.prefix)
+                && !(filter.only_problems && fine(entry))
+        };
+        let mut selected: Vec<(Key, &Entry)> = match &filter.among {
+            Some(among) => among
+                .iter()
+                .map(|prefix| learned(*prefix))
+                .filter_map(|key| Some((key, self.routes.get(&key)?)))
+                .filter(|(key, entry)| fits(key, entry))
+                .collect(),
+            None => self
+                .routes
+                .iter()
+                .filter(|(key, entry)| fits(key, entry))
+                .collect(),
+        };
         selected.sort_unstable_by_key(|(key, _)| (key.prefix.is_ipv6(), key.prefix));
         if filter.limit > 0 {
             selected.truncate(filter.limit);

@@ -133,7 +133,7 @@ impl Rig {
 
     fn state(&self, prefix: &str) -> Option<RouteState> {
         let filter = Filter {
-            within: Some(net(prefix)),
+            among: Some(vec![net(prefix)]),
             ..Filter::default()
         };
         let routes = self.reconciler.routes(self.now, &filter);
