@@ -1,6 +1,7 @@
 //! Desired against kernel: takes changes and signals, gives batches to write. No I/O, no clock of its own.
 
 mod drift;
+mod flood;
 mod flush;
 mod objects;
 mod reading;
@@ -29,6 +30,7 @@ use crate::{
     network::Network,
     objects::{ObjectId, Objects, Progress},
     plan::{Removal, step},
+    reconciler::flood::Flood,
     resolve::{Family, Unresolved, resolve_all},
     route::{Change, NextHop},
     routes::{Entry, Routes, Standing},
@@ -64,6 +66,7 @@ pub(crate) struct Reconciler {
     additions: VecDeque<Key>,
     /// Prefixes nobody wants; taken in random order, because the kernel's IPv4 trie is slow in ascending order.
     removals: Vec<Key>,
+    flood: Flood,
     passed_over: u32,
     random: u32,
     retries: BTreeSet<(Instant, Key)>,
@@ -159,6 +162,7 @@ impl Reconciler {
             stragglers: false,
             additions: VecDeque::new(),
             removals: Vec::new(),
+            flood: Flood::default(),
             passed_over: 0,
             random: 0x9E37_79B9,
             retries: BTreeSet::new(),
@@ -241,6 +245,7 @@ impl Reconciler {
         }
         self.release_wanted(before);
         if push {
+            self.flood.arrived += 1;
             self.removals.push(key);
         }
         if !self.failures.is_empty() {
@@ -486,7 +491,9 @@ impl Reconciler {
 
     /// Whether [`Reconciler::poll`] stopped before it was through, with nothing to wait for.
     pub(crate) fn has_more(&self) -> bool {
-        self.outstanding == 0 && !self.reading && self.backlog() > 0
+        let held = self.flood.held_until().is_some();
+        let waiting = !self.additions.is_empty() || !self.removals.is_empty() && !held;
+        self.outstanding == 0 && !self.reading && waiting
     }
 
     /// When to call [`Reconciler::poll`] again even if nothing happens.
@@ -500,6 +507,7 @@ impl Reconciler {
             self.probe_at,
             self.retirement(),
             self.objects.next_retry(),
+            self.flood.held_until(),
         ]
         .into_iter()
         .flatten()

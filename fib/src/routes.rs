@@ -183,6 +183,8 @@ fn forget_kernel<P>(entries: &mut HashMap<P, Entry>, tally: &mut Tally, target: 
         tally.count(entry, |n| *n -= 1);
         entry.kernel = 0;
         entry.found = false;
+        // Nothing is left to look at.
+        entry.queued &= entry.wanted != 0 || entry.in_flight;
         let stays = !entry.is_idle();
         if stays {
             tally.count(entry, |n| *n += 1);

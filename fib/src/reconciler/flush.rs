@@ -16,6 +16,11 @@ use crate::{
 const ONE_OF: usize = 32;
 
 impl Reconciler {
+    /// Whether it is known what goes with an object. Of a route that failed it is not known where it leads.
+    pub(super) fn objects_may_go(&self) -> bool {
+        self.complete && self.retiring.is_empty() && self.failures.is_empty()
+    }
+
     /// Removes objects with all their routes, where nobody wants one of these any more. IPv4 only: of IPv6 routes the
     /// kernel tells each, as if others had removed them.
     pub(super) fn flush_abandoned(&mut self) -> Option<Batch> {
@@ -24,8 +29,7 @@ impl Reconciler {
             return None;
         }
         let abandoned = mem::take(&mut self.abandoned);
-        // Of a route that failed it is not known where it leads.
-        if !self.complete || !self.retiring.is_empty() || !self.failures.is_empty() {
+        if !self.objects_may_go() {
             return None;
         }
         let worth = (self.routes.len() / ONE_OF).max(self.objects.from as usize);
@@ -55,6 +59,9 @@ impl Reconciler {
             self.totals.removed += routes as u64;
             self.events.push(Event::Flushed { id, routes });
         }
+        let routes = &self.routes;
+        self.removals
+            .retain(|key| routes.get(key).is_some_and(|entry| entry.queued));
         self.object_batch(ops)
     }
 }

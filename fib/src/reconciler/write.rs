@@ -25,6 +25,7 @@ impl Reconciler {
     /// The next batch to write, if there is something to write and room on the way.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Batch> {
         self.revive(now);
+        let held = self.holds_removals(now);
         if self.reading || self.read_due(now) || self.outstanding >= OUTSTANDING {
             return None;
         }
@@ -41,7 +42,8 @@ impl Reconciler {
                 break;
             }
             turns += 1;
-            let removals_next = self.additions.is_empty() || self.passed_over >= PATIENCE;
+            let removals_next =
+                !held && (self.additions.is_empty() || self.passed_over >= PATIENCE);
             let Some(key) = (if removals_next {
                 self.pop_removal()
             } else {

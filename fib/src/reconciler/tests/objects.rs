@@ -1,7 +1,10 @@
 //! Next-hop objects: who gets one, what moves with it, what goes with it, and what is left of it.
 
 use super::*;
-use crate::objects::{IDS, Object, ObjectId};
+use crate::{
+    objects::{IDS, Object, ObjectId},
+    reconciler::flood::{FLOOD, LONGEST, LULL},
+};
 
 /// A reconciler that makes objects for sets of three prefixes and more.
 fn objects_from_three() -> Rig {
@@ -485,4 +488,87 @@ fn lost_events_are_made_good_for_objects_too() {
     rig.settle();
     rig.all_lead(10, &via(&[("10.0.0.2", 2)]));
     rig.objects_are_as_they_should_be();
+}
+
+/// Something for each of `count` prefixes.
+fn flood(count: usize, what: impl Fn(&str) -> Change) -> Vec<Change> {
+    (0..count)
+        .map(|n| what(&format!("30.{}.{}.0/24", n >> 8, n & 255)))
+        .collect()
+}
+
+/// All inputs are complete, and so many routes lead through one object.
+fn full(count: usize) -> Rig {
+    let mut rig = objects_from_three();
+    rig.reconciler.set_complete(Completeness::Complete);
+    rig.change(&flood(count, |prefix| want(prefix, &["10.0.0.2"])));
+    assert_eq!(rig.kernel().len(), count);
+    rig.told.clear();
+    rig
+}
+
+fn told_removed(rig: &mut Rig) -> (usize, usize) {
+    let mut counts = (0, 0);
+    for event in rig.told.drain(..) {
+        match event {
+            Event::Written { removed, .. } => counts.0 += removed,
+            Event::Flushed { routes, .. } => counts.1 += routes,
+            _ => {}
+        }
+    }
+    counts
+}
+
+#[test]
+fn removals_that_come_in_a_flood_go_together() {
+    const ALL: usize = 3 * FLOOD;
+    let mut rig = full(ALL);
+    let gone = flood(ALL, |prefix| Change::Withdrawn(net(prefix)));
+    let (first, second) = gone.split_at(2 * FLOOD);
+    rig.change(first);
+    assert_eq!(rig.kernel().len(), ALL, "they wait for the others");
+    rig.change(second);
+    assert!(rig.kernel().is_empty());
+    assert_eq!(told_removed(&mut rig), (0, ALL));
+    assert_eq!(rig.reconciler.backlog(), 0);
+}
+
+#[test]
+fn a_flood_that_ends_before_all_have_gone_is_removed_one_by_one() {
+    const ALL: usize = 3 * FLOOD;
+    let mut rig = full(ALL);
+    rig.change(&flood(2 * FLOOD, |prefix| Change::Withdrawn(net(prefix))));
+    assert_eq!(rig.kernel().len(), ALL);
+    rig.wait(LULL);
+    assert_eq!(rig.kernel().len(), FLOOD);
+    assert_eq!(told_removed(&mut rig), (2 * FLOOD, 0));
+}
+
+#[test]
+fn no_removal_waits_for_ever_for_others() {
+    const ALL: usize = 3 * FLOOD;
+    let mut rig = full(ALL);
+    let gone = flood(ALL - 1, |prefix| Change::Withdrawn(net(prefix)));
+    let (first, others) = gone.split_at(2 * FLOOD);
+    rig.change(first);
+    let begun = rig.now;
+    let mut others = others.iter();
+    while rig.kernel().len() == ALL {
+        assert!(rig.now <= begun + LONGEST, "it waits on");
+        rig.wait(LULL / 2);
+        rig.change(&others.by_ref().take(1).cloned().collect::<Vec<_>>());
+    }
+    assert!(others.next().is_some(), "it waited for the last one");
+}
+
+#[test]
+fn a_flood_of_plain_routes_waits_for_nobody() {
+    let mut rig = Rig::new(Memory::node());
+    rig.reconciler.objects.from = u32::MAX;
+    rig.reconciler.set_complete(Completeness::Complete);
+    rig.change(&flood(2 * FLOOD, |prefix| want(prefix, &["10.0.0.2"])));
+    rig.change(&flood(2 * FLOOD - 1, |prefix| {
+        Change::Withdrawn(net(prefix))
+    }));
+    assert_eq!(rig.kernel().len(), 1);
 }
