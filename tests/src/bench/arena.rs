@@ -20,7 +20,7 @@ use nix::{
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
 
-use super::message::mapped;
+use super::{message::mapped, table::Prefix4};
 
 /// The device's address.
 pub const DEVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -132,6 +132,30 @@ impl Arena {
             .context("no Prefixes in fib_triestat")?
             .trim()
             .parse()?)
+    }
+
+    /// Whether the device's kernel has a route for exactly this prefix. Costs microseconds however many it has.
+    ///
+    /// # Errors
+    /// No netlink.
+    pub fn kernel_has(&self, prefix: Prefix4) -> Result<bool> {
+        const RTM_F_FIB_MATCH: u32 = 0x2000;
+        // nlmsghdr (RTM_GETROUTE, NLM_F_REQUEST), rtmsg (AF_INET, a host's address) and RTA_DST.
+        let mut request = [0; 36];
+        request[0] = 36;
+        request[4] = 26;
+        request[6] = 1;
+        request[16] = 2;
+        request[17] = 32;
+        request[24..28].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
+        request[28] = 8;
+        request[30] = 1;
+        request[32..].copy_from_slice(&prefix.address.to_be_bytes());
+        send(self.netlink.as_raw_fd(), &request, MsgFlags::empty())?;
+        let mut answer = [0; 1024];
+        recv(self.netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+        // RTM_NEWROUTE with rtm_dst_len, or an error: unreachable.
+        Ok(answer[4] == 24 && answer[17] == prefix.length)
     }
 
     /// How many next hops of the device's IPv4 routes are this address.

@@ -12,7 +12,7 @@ use crate::bench::{
     load::Load,
     message::{Source, announce, withdraw},
     now,
-    table::{FIRST_SOURCE, Table},
+    table::{FIRST_SOURCE, Prefix4, Table},
     view::{Universe, View},
 };
 
@@ -121,7 +121,8 @@ fn run(scene: &Scene<'_>, prefixes: usize, loss: Loss) -> Result<Vec<f64>> {
     let withdrawals = withdraw(&table).into();
     let start = now();
     load.send(source, messages.into());
-    let (sink_full, kernel_full) = both(&mut load, &mut arena, sink, all, own + all)?;
+    let samples = samples(&table);
+    let (sink_full, kernel_full) = both(&mut load, &mut arena, sink, &samples, all, own + all)?;
     let (sink_full, kernel_full) = (sink_full - start, kernel_full - start);
     load.quiet(PAUSE, LIMIT)?;
 
@@ -131,7 +132,7 @@ fn run(scene: &Scene<'_>, prefixes: usize, loss: Loss) -> Result<Vec<f64>> {
         Loss::Cease => load.cease(source),
         Loss::Withdrawal => load.send(source, withdrawals),
     }
-    let (sink_clean, kernel_clean) = both(&mut load, &mut arena, sink, 0, own)?;
+    let (sink_clean, kernel_clean) = both(&mut load, &mut arena, sink, &samples, 0, own)?;
     let wrong = load.sessions()[sink].view.wrong;
     ensure!(wrong == 0, "{wrong} prefixes came wrong");
     Ok(vec![
@@ -143,11 +144,15 @@ fn run(scene: &Scene<'_>, prefixes: usize, loss: Loss) -> Result<Vec<f64>> {
     ])
 }
 
+/// So many prefixes are asked for before all are counted.
+const SAMPLES: usize = 64;
+
 /// Runs until the sink has `routes` and the device's kernel `prefixes`: both moments.
 fn both(
     load: &mut Load,
     arena: &mut Arena,
     sink: usize,
+    samples: &[Prefix4],
     routes: usize,
     prefixes: usize,
 ) -> Result<(std::time::Instant, std::time::Instant)> {
@@ -163,11 +168,12 @@ fn both(
             told = Some(now());
         }
         let asked = now();
-        if kernel.is_none() && asked >= ask_at {
+        if kernel.is_none() && asked >= ask_at && settled(arena, samples, routes > 0)? {
+            // The kernel walks its whole table to count: asked without pause, it would do little else.
+            let asked = now();
             installed = arena.kernel_prefixes()?;
             let answered = now();
-            // The kernel walks its whole table to answer: asked without pause, it would do little else.
-            ask_at = answered + (answered - asked) * 8;
+            ask_at = answered + (answered - asked) * 2;
             kernel = (installed == prefixes).then_some(answered);
         }
         ensure!(
@@ -176,4 +182,24 @@ fn both(
         );
         load.go_on(Duration::from_millis(4))?;
     }
+}
+
+/// Prefixes that a look-up of their first address finds: none that is longer begins there too.
+fn samples(table: &Table) -> Vec<Prefix4> {
+    let pairs = table.prefixes.windows(2);
+    let alone = pairs.filter(|pair| pair[0].address != pair[1].address);
+    alone
+        .map(|pair| pair[0])
+        .step_by(table.prefixes.len().div_ceil(SAMPLES))
+        .collect()
+}
+
+/// Whether the samples are all there, or all gone.
+fn settled(arena: &Arena, samples: &[Prefix4], there: bool) -> Result<bool> {
+    for prefix in samples {
+        if arena.kernel_has(*prefix)? != there {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
