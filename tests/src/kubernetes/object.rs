@@ -27,6 +27,19 @@ impl ControlPlane<'_> {
         self.ask("POST", &path, &object.to_string()).map(Some)
     }
 
+    /// The status of a condition of the object at `path`.
+    pub fn condition(&self, path: &str, name: &str) -> Result<String> {
+        let object = self.get(path)?;
+        let conditions = object
+            .pointer("/status/conditions")
+            .and_then(Value::as_array);
+        let is_named = |condition: &&Value| condition.get("type").is_some_and(|is| is == name);
+        let condition = conditions.into_iter().flatten().find(is_named);
+        let status = condition.and_then(|condition| condition.get("status")?.as_str());
+        let status = status.with_context(|| format!("{path} has no {name}: {object}"))?;
+        Ok(status.to_owned())
+    }
+
     /// Makes a namespace that others are tried out in.
     pub fn make_namespace(&self, name: &str) -> Result<()> {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});

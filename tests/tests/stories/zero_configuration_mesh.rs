@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use tests::Lab;
 use tests::cni::Pod;
 use tests::converge::Cluster;
-use tests::kubernetes::{Server, story};
+use tests::kubernetes::{ControlPlane, Server, story};
 use tests::segment::Segment;
 use tests::story::{CONVERGENCE, at, peers};
 use tests::wait::eventually;
@@ -17,6 +17,10 @@ fn a_mesh_forms_by_itself_and_nodes_join_and_leave() {
         let pods = cluster.pods()?;
         cluster.reach(&pods, CONVERGENCE)?;
         cluster.prove(&pods)?.holds()?;
+        for member in &cluster.members {
+            told(control, &member.name)?;
+        }
+        println!("{}", control.kubectl(&["get", "bgpnodes"])?);
 
         control.join(4)?;
         let grown = control.grown(4)?;
@@ -43,6 +47,19 @@ fn a_mesh_forms_by_itself_and_nodes_join_and_leave() {
             .collect();
         cluster.reach(&stayed, CONVERGENCE)
     });
+}
+
+/// Waits until the API server has been told that the node is ready and its routes are in the kernel.
+fn told(control: &ControlPlane<'_>, node: &str) -> Result<()> {
+    eventually(CONVERGENCE, &format!("{node} is ready"), || {
+        let ours = format!("/apis/routelet.dev/v1alpha1/bgpnodes/{node}");
+        let ready = control.condition(&ours, "Ready")?;
+        ensure!(ready == "True", "Ready is {ready}");
+        let theirs = format!("/api/v1/nodes/{node}");
+        let without = control.condition(&theirs, "NetworkUnavailable")?;
+        ensure!(without == "False", "NetworkUnavailable is {without}");
+        Ok(())
+    })
 }
 
 /// Since when the sessions of all nodes are up.
