@@ -23,7 +23,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use self::identity::{Authority, FOLDER};
-pub use self::kubelet::{Account, DAEMON};
+pub use self::kubelet::{Account, DAEMON, EVERYTHING};
 pub use self::proxy::Answer;
 use self::proxy::Proxy;
 pub use self::server::{CLUSTER_CIDRS, SERVICE_CIDRS, Server};

@@ -29,7 +29,7 @@ pub const DAEMON: Account<'_> = Account {
 };
 
 /// What is applied to install us.
-const EVERYTHING: &str = include_str!("../../../deploy/routelet.yaml");
+pub const EVERYTHING: &str = include_str!("../../../deploy/routelet.yaml");
 
 impl<'lab> ControlPlane<'lab> {
     /// Installs what an administrator would: our kinds, the daemon's ServiceAccount and its rights. The DaemonSet's pods are placed by hand.

@@ -1,6 +1,7 @@
 //! The stories: what must hold, told in the lab against real FRR and BIRD. One file each; one program, so that it links once.
 
 mod a_control_plane_is_real;
+mod a_daemon_may_do_no_more_than_it_needs;
 mod a_fault_stays_where_it_is;
 mod a_node_cannot_take_anothers_pods;
 mod a_node_in_trouble_says_so;
@@ -8,6 +9,7 @@ mod a_stuck_peer_costs_nobody_else;
 mod configuration_changes_live;
 mod foreign_routes_are_safe;
 mod gobgp_interoperates;
+mod kubectl_routelet_asks_every_node;
 mod malformed_messages;
 mod many_routes;
 mod restart_keeps_routes;
