@@ -17,6 +17,7 @@ mod routes_leave_with_their_node;
 mod services_are_announced_where_they_are;
 mod sessions_take_other_ways;
 mod the_api_server_takes_what_is_right;
+mod the_cluster_is_told_how_its_nodes_are;
 mod the_cluster_says_who_peers;
 mod topologies_converge;
 mod zero_configuration_mesh;
