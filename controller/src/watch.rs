@@ -3,16 +3,51 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
 use tokio::sync::mpsc;
 
 /// A save is several events within this time; the files are read once they are over.
 const QUIET: Duration = Duration::from_millis(100);
-/// However busy the directory is, they are read after this time.
-const AT_LAST: Duration = Duration::from_secs(2);
+/// However busy the directory is, and whoever is still writing, they are read after this time.
+const AT_LAST: Duration = Duration::from_secs(5);
+
+/// Files that somebody has begun to write and not closed yet: half of a manifest would end half of the sessions.
+#[derive(Clone, Debug, Default)]
+struct Unfinished(Arc<Mutex<BTreeSet<PathBuf>>>);
+
+impl Unfinished {
+    /// Takes an event; whether it tells of a change.
+    fn note(&self, event: &Event) -> bool {
+        let mut files = self.files();
+        match event.kind {
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                files.extend(event.paths.iter().cloned());
+                true
+            }
+            // Of one that was not changed it says nothing.
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                event.paths.iter().any(|path| files.remove(path))
+            }
+            EventKind::Access(_) => false,
+            _ => {
+                // Gone, renamed or replaced.
+                files.retain(|file| !event.paths.contains(file));
+                true
+            }
+        }
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Follows a file or directory.
 #[derive(Debug)]
@@ -20,6 +55,7 @@ pub(crate) struct Changes {
     events: mpsc::Receiver<()>,
     /// Something has changed, and nobody has been told yet.
     stirred: bool,
+    unfinished: Unfinished,
     // Ends the watching when dropped.
     _watcher: RecommendedWatcher,
 }
@@ -33,9 +69,11 @@ impl Changes {
     pub(crate) fn of(path: &Path) -> notify::Result<Self> {
         // One waiting event says all there is to say.
         let (sender, events) = mpsc::channel(1);
+        let unfinished = Unfinished::default();
+        let noted = unfinished.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let reading = matches!(&event, Ok(event) if event.kind.is_access());
-            if !reading {
+            // What could not be told may have been a change.
+            if event.as_ref().map_or(true, |event| noted.note(event)) {
                 // Full: somebody knows already. Closed: nobody wants to.
                 let _ = sender.try_send(());
             }
@@ -46,11 +84,12 @@ impl Changes {
         Ok(Self {
             events,
             stirred: false,
+            unfinished,
             _watcher: watcher,
         })
     }
 
-    /// Returns when something has changed and then been quiet for a moment. Nothing is missed where it is not waited for to
+    /// Returns when something has changed, is written to its end, and has then been quiet for a moment. Nothing is missed where it is not waited for to
     /// the end.
     pub(crate) async fn settled(&mut self) {
         if !self.stirred && self.events.recv().await.is_none() {
@@ -59,7 +98,14 @@ impl Changes {
         }
         self.stirred = true;
         let quiet = async {
-            while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {}
+            loop {
+                match tokio::time::timeout(QUIET, self.events.recv()).await {
+                    Ok(Some(())) => {}
+                    Ok(None) => return,
+                    Err(_) if self.unfinished.files().is_empty() => return,
+                    Err(_) => {}
+                }
+            }
         };
         // Elapsed is as good as quiet here.
         let _ = tokio::time::timeout(AT_LAST, quiet).await;
@@ -89,4 +135,28 @@ fn directories(path: &Path) -> BTreeSet<PathBuf> {
         });
     }
     directories
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_is_waited_for() {
+        let folder = std::env::temp_dir().join(format!("routelet-watch-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("nodes.yaml");
+        fs::write(&file, "kind: Node\n").unwrap();
+        let mut changes = Changes::of(&folder).unwrap();
+        // As an editor saves in place: emptied, and filled a while later.
+        let mut written = fs::File::create(&file).unwrap();
+        let early = tokio::time::timeout(4 * QUIET, changes.settled()).await;
+        assert!(early.is_err(), "half a file was taken for a whole one");
+        written.write_all(b"kind: Node\n").unwrap();
+        drop(written);
+        changes.settled().await;
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
