@@ -35,7 +35,7 @@ use crate::shell::{self, Background, Output};
 use crate::story::{last_lines, tell_in};
 use crate::wait::eventually;
 
-/// How long the servers may take to answer on a busy machine.
+/// How long the servers may take to answer, and their watches to be back after a restart, on a busy machine.
 const START: Duration = Duration::from_secs(120);
 
 /// A running control plane. Dropping it ends its servers.
@@ -194,7 +194,7 @@ impl<'lab> ControlPlane<'lab> {
     /// The pod CIDRs of a node, once it has them.
     pub fn pod_cidrs(&self, node: &str) -> Result<Vec<String>> {
         let what = format!("{node} gets its pod CIDRs");
-        eventually(Duration::from_secs(30), &what, || {
+        eventually(START, &what, || {
             let object = self.get(&format!("/api/v1/nodes/{node}"))?;
             let cidrs = object.pointer("/spec/podCIDRs").context("it has none")?;
             Ok(serde_json::from_value(cidrs.clone())?)
@@ -203,7 +203,7 @@ impl<'lab> ControlPlane<'lab> {
 
     /// The nodes of the lab that the API server knows, once all of them have their pod CIDRs.
     pub fn cluster(&self) -> Result<Cluster<'lab>> {
-        let nodes = eventually(Duration::from_secs(30), "all nodes have pod CIDRs", || {
+        let nodes = eventually(START, "all nodes have pod CIDRs", || {
             let nodes = self.get("/api/v1/nodes")?;
             let items = nodes.get("items").and_then(Value::as_array);
             let mut items = items.context("a list has items")?.clone();

@@ -30,7 +30,7 @@ fn register(control: &ControlPlane<'_>, number: u8) -> Result<Vec<String>> {
     Ok(cidrs)
 }
 
-/// What a watch from `version` on has to tell at once: kind of event and name.
+/// What a watch from `version` on tells within a second: kind of event and name.
 fn since(control: &ControlPlane<'_>, version: &str) -> Result<Vec<(String, String)>> {
     let path = format!("/api/v1/nodes?watch=true&resourceVersion={version}&timeoutSeconds=1");
     let text = control.ask("GET", &path, "")?.body;
@@ -47,6 +47,15 @@ fn since(control: &ControlPlane<'_>, version: &str) -> Result<Vec<(String, Strin
             ))
         })
         .collect()
+}
+
+/// Waits until a watch from `version` on tells of this.
+fn told(control: &ControlPlane<'_>, version: &str, event: &(String, String)) -> Result<()> {
+    eventually(SOON, "the watch tells of it", || {
+        let events = since(control, version)?;
+        ensure!(events.contains(event), "{events:?}");
+        Ok(())
+    })
 }
 
 #[test]
@@ -74,12 +83,10 @@ fn nodes_get_pod_cidrs_and_watches_outlive_the_api_server() {
             .to_owned();
         register(control, 3)?;
         let added = ("ADDED".to_owned(), "node3".to_owned());
-        let events = since(control, &version)?;
-        ensure!(events.contains(&added), "{events:?}");
+        told(control, &version, &added)?;
         control.kubectl(&["delete", "node", "node3"])?;
         let deleted = ("DELETED".to_owned(), "node3".to_owned());
-        let events = since(control, &version)?;
-        ensure!(events.contains(&deleted), "{events:?}");
+        told(control, &version, &deleted)?;
         for server in [Server::Etcd, Server::Api, Server::Controllers] {
             println!("{}: {} MiB", server.name(), control.peak_memory(server)?);
         }
