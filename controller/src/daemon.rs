@@ -224,6 +224,8 @@ impl<'a> Daemon<'a> {
             .as_ref()
             .map(Speaker::complete);
         let mut rib = std::pin::pin!(ended(rib));
+        let mut routed = std::pin::pin!(settled(self.running.fib.as_ref().map(Fib::settled)));
+        let mut waiting = true;
         loop {
             tokio::select! {
                 () = &mut rib => return Err(Failure::Other(anyhow::anyhow!(
@@ -236,6 +238,10 @@ impl<'a> Daemon<'a> {
                 Some(order) = orders.recv() => self.order(order, source).await,
                 () = over(self.drain.as_ref()) => self.drained().await,
                 () = Crossing::due(self.crossing.as_mut()) => self.cross().await,
+                () = &mut routed, if waiting => {
+                    waiting = false;
+                    self.settle(&self.problems_before());
+                }
             }
         }
     }
@@ -407,12 +413,20 @@ impl<'a> Daemon<'a> {
             .collect()
     }
 
+    /// The first synchronisation is done.
+    fn routed(&self) -> bool {
+        let fib = self.running.fib.as_ref();
+        fib.is_none_or(|fib| *fib.settled().borrow())
+    }
+
     /// Writes what belongs on disk and tells of problems that were not there `before`.
     fn settle(&mut self, before: &[Problem]) {
         let mut problems = self.unread.clone();
         problems.extend(self.crossing.as_ref().and_then(Crossing::problem));
         let desired = self.running.now().desired;
-        if let Some(cni) = &desired.cni {
+        // The first one makes the kubelet place pods here: not before they are reached.
+        let expected = desired.cni.as_ref();
+        if let Some(cni) = expected.filter(|cni| cni.path.exists() || self.routed()) {
             match cni.write() {
                 Ok(true) => self.journal(Kind::Config, format!("{} written", cni.path.display())),
                 Ok(false) => {}
@@ -584,6 +598,17 @@ async fn ended(rib: Option<watch::Receiver<bool>>) {
         return std::future::pending().await;
     };
     while rib.changed().await.is_ok() {}
+}
+
+/// Returns when the first synchronisation is done.
+async fn settled(settled: Option<watch::Receiver<bool>>) {
+    let Some(mut settled) = settled else {
+        return std::future::pending().await;
+    };
+    if settled.wait_for(|settled| *settled).await.is_err() {
+        // The installer has ended, which is told elsewhere.
+        std::future::pending().await
+    }
 }
 
 /// Returns when the drain's wait is over.

@@ -17,6 +17,9 @@ use crate::ping::{Sender, all_to_all};
 use crate::program::{Program, flag, node_name};
 use crate::wait::eventually;
 
+/// No conflist is written before the first synchronisation, which waits for the routes of every peer: 15 s at most, more on a busy machine.
+const FIRST_SYNC: Duration = Duration::from_secs(60);
+
 /// The routelet nodes of a lab, with what their manifests say.
 #[derive(Debug)]
 pub struct Cluster<'lab> {
@@ -245,7 +248,7 @@ impl<'lab> Member<'lab> {
     /// As many pods as asked for, named after the node.
     pub fn pods(&self, count: usize) -> Result<Vec<Pod<'lab>>> {
         let conflist = eventually(
-            Duration::from_secs(10),
+            FIRST_SYNC,
             &format!("{}: routelet writes the conflist", self.name),
             || cni::conflist(self.container, &self.cni_directory),
         )?;
