@@ -1,9 +1,11 @@
-//! A real Kubernetes control plane in a lab: etcd, kube-apiserver and kube-controller-manager on one of its nodes, and kubectl to talk to it.
+//! A Kubernetes control plane in a lab: etcd, kube-apiserver and kube-controller-manager on one of its nodes, and kubectl to talk to it; or where
+//! these are not at hand, a stand-in.
 //!
 //! ```text
 //! Segment::control_plane(250) → Lab ── ControlPlane::start ─┬─ etcd, kube-apiserver, kube-controller-manager   (server.rs)
 //!                                                           ├─ certificates, kubeconfigs                       (identity.rs)
-//!                                                           ├─ ask, get: HTTP by a kubectl proxy               (proxy.rs)
+//!                                                           ├─ ask, get: HTTP on a socket                      (proxy.rs)
+//!                                                           ├─ create, apply, patch, delete                    (write.rs)
 //!                                                           └─ join, place: what a kubelet would do            (kubelet.rs)
 //! ```
 
@@ -13,12 +15,13 @@ pub mod object;
 pub mod programs;
 mod proxy;
 mod server;
+mod write;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -26,7 +29,8 @@ use self::identity::{Authority, FOLDER};
 pub use self::kubelet::{Account, DAEMON, EVERYTHING};
 pub use self::proxy::Answer;
 use self::proxy::Proxy;
-pub use self::server::{CLUSTER_CIDRS, SERVICE_CIDRS, Server};
+pub use self::server::{CLUSTER_CIDRS, Make, SERVICE_CIDRS, Server};
+pub use self::write::{ours, v1};
 use crate::container::Container;
 use crate::converge::Cluster;
 use crate::lab::Lab;
@@ -41,6 +45,7 @@ const START: Duration = Duration::from_secs(120);
 /// A running control plane. Dropping it ends its servers.
 #[derive(Debug)]
 pub struct ControlPlane<'lab> {
+    make: Make,
     lab: &'lab Lab,
     host: &'lab Container,
     addresses: Vec<String>,
@@ -52,28 +57,89 @@ pub struct ControlPlane<'lab> {
 /// The name of its node.
 const HOST: &str = "control";
 
-/// Brings `segment` up with a control plane on it, lets `tell` run, and takes it down. Where the programs are missing, the story is skipped.
+/// What a story may need that the stand-in does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// What kubectl prints.
+    Kubectl,
+    /// RBAC, tokens that open something and admission.
+    Rights,
+    /// What definitions demand of objects: schemas and CEL.
+    Rules,
+}
+
+/// Brings `segment` up with a control plane on it, lets `tell` run, and takes it down. Where the real programs are missing, the stand-in takes
+/// their place, and the story says so.
 ///
 /// # Panics
 /// If the story fails, after showing what the cluster and its nodes have to say.
 pub fn story(segment: Segment, tell: impl FnOnce(&Lab, &ControlPlane<'_>) -> Result<()>) {
-    let programs = match programs::folder() {
-        Ok(folder) => folder,
+    match programs::folder() {
+        Ok(_) => story_on(Make::Real, segment, tell),
         Err(why) => {
-            println!("skipped: {why:#}");
-            return;
+            // tests/run counts both: what was skipped, and what was told instead.
+            println!("skipped: on the real API server: {why:#}");
+            println!("instead: on the stand-in");
+            story_on(Make::Fake, segment, tell);
         }
+    }
+}
+
+/// As [`story`], but skipped where the real programs are missing.
+///
+/// # Panics
+/// If the story fails.
+pub fn real_story(
+    needs: Needs,
+    segment: Segment,
+    tell: impl FnOnce(&Lab, &ControlPlane<'_>) -> Result<()>,
+) {
+    match programs::folder() {
+        Ok(_) => story_on(Make::Real, segment, tell),
+        Err(why) => println!("skipped: {} and {why:#}", needs.words()),
+    }
+}
+
+/// As [`story`], on that make.
+///
+/// # Panics
+/// If the story fails.
+#[expect(clippy::panic, reason = "that is how a test fails")]
+pub fn story_on(
+    make: Make,
+    segment: Segment,
+    tell: impl FnOnce(&Lab, &ControlPlane<'_>) -> Result<()>,
+) {
+    let programs = match make {
+        Make::Real => programs::folder().map(|folder| {
+            programs::NAMES
+                .iter()
+                .map(|name| folder.join(name))
+                .collect()
+        }),
+        Make::Fake => programs::fake().map(|program| vec![program]),
     };
+    let programs: Vec<_> = programs.unwrap_or_else(|error| panic!("{error:#}"));
     let segment = segment.control_plane(HOST, &programs);
     tell_in(segment.lab(), |lab| {
-        let control = ControlPlane::start(lab, HOST, &addresses(CONTROL_PLANE))?;
+        let control = ControlPlane::start(make, lab, HOST, &addresses(CONTROL_PLANE))?;
         tell(lab, &control).inspect_err(|_| control.autopsy())
     });
 }
 
+impl Needs {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Kubectl => "kubectl is asked,",
+            Self::Rights => "rights are the real API server's alone,",
+            Self::Rules => "the rules of definitions are the real API server's alone,",
+        }
+    }
+}
+
 impl<'lab> ControlPlane<'lab> {
     /// Starts the servers on the node `host`, whose `addresses` the other nodes reach, and waits until they are ready.
-    pub fn start(lab: &'lab Lab, host: &str, addresses: &[String]) -> Result<Self> {
+    pub fn start(make: Make, lab: &'lab Lab, host: &str, addresses: &[String]) -> Result<Self> {
         let authority = Authority::new()?;
         let names: Vec<&str> = addresses
             .iter()
@@ -83,12 +149,13 @@ impl<'lab> ControlPlane<'lab> {
         let host = lab.node(host)?;
         authority.furnish(&host.path(FOLDER), &names)?;
         let control = Self {
+            make,
             lab,
             host,
             addresses: addresses.to_vec(),
             authority,
             servers: Mutex::default(),
-            proxy: Proxy::start(host, &lab.folder.join(&host.name).join("proxy.log"))?,
+            proxy: Proxy::start(make, host, &lab.folder.join(&host.name).join("proxy.log"))?,
         };
         let launch = || {
             control.launch(Server::Etcd)?;
@@ -104,7 +171,10 @@ impl<'lab> ControlPlane<'lab> {
     /// Starts a server that does not run. It may take a while until it answers: see [`ControlPlane::ready`].
     pub fn launch(&self, server: Server) -> Result<()> {
         let address = self.addresses.first().context("a node has an address")?;
-        let mut command = self.host.tool(&server.words(address));
+        let Some(words) = server.words(self.make, address) else {
+            return Ok(());
+        };
+        let mut command = self.host.tool(&words);
         // Several control planes share a small machine: memory before speed.
         command.env("GOMAXPROCS", "2").env("GOGC", "50");
         let log = self.log(server);
@@ -139,7 +209,12 @@ impl<'lab> ControlPlane<'lab> {
 
     /// Puts a request to the API server as the cluster's administrator.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
-        self.proxy.ask(method, path, body)
+        self.proxy.ask(method, path, "application/json", body)
+    }
+
+    /// As [`ControlPlane::ask`], with a body of that media type.
+    pub fn ask_as(&self, method: &str, path: &str, media_type: &str, body: &str) -> Result<Answer> {
+        self.proxy.ask(method, path, media_type, body)
     }
 
     /// What stands at `path`.
@@ -156,6 +231,9 @@ impl<'lab> ControlPlane<'lab> {
 
     /// As [`ControlPlane::kubectl`], with `input` as its standard input.
     pub fn kubectl_with(&self, words: &[&str], input: &str) -> Result<String> {
+        if self.make == Make::Fake {
+            bail!("the stand-in has no kubectl: {}", words.join(" "));
+        }
         shell::run_with(&mut self.command(words), input)
     }
 
@@ -184,11 +262,6 @@ impl<'lab> ControlPlane<'lab> {
             .copied()
             .collect();
         self.host.command(&all)
-    }
-
-    /// `kubectl apply` of manifests.
-    pub fn apply(&self, manifests: &str) -> Result<String> {
-        self.kubectl_with(&["apply", "-f", "-"], manifests)
     }
 
     /// The pod CIDRs of a node, once it has them.
@@ -254,9 +327,21 @@ impl<'lab> ControlPlane<'lab> {
             &["get", "events", "-A"],
             &["get", "bgpnodes,bgppeers,bgpconfigurations", "-o", "yaml"],
         ] {
+            if self.make == Make::Fake {
+                break;
+            }
             println!("\n# kubectl {}", words.join(" "));
             if let Ok(done) = shell::output(&mut self.command(words), "") {
                 println!("{}{}", done.stdout, done.stderr);
+            }
+        }
+        for path in [
+            "/api/v1/nodes",
+            "/apis/events.k8s.io/v1/events",
+            &ours("bgpnodes", ""),
+        ] {
+            if self.make == Make::Fake {
+                println!("\n# {path}\n{:#}", self.get(path).unwrap_or_default());
             }
         }
         for server in [Server::Etcd, Server::Api, Server::Controllers] {

@@ -1,11 +1,10 @@
 //! A lab that a story draws itself: one shared network, and on it routelets, other routers, and hosts for speakers by hand.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::kubernetes;
 use crate::lab::Lab;
 use crate::story::tell_in;
 
@@ -108,18 +107,18 @@ impl Segment {
         (1..=count).fold(self, Self::node)
     }
 
-    /// The node for the servers of a control plane, which a story starts.
+    /// The node for the servers of a control plane, which a story starts from these programs.
     #[must_use]
-    pub fn control_plane(self, name: &str, programs: &Path) -> Self {
-        let binds: String = kubernetes::programs::NAMES
-            .iter()
-            .map(|program| {
-                format!(
-                    "        - {}/{program}:/usr/local/bin/{program}:ro\n",
-                    programs.display()
-                )
-            })
-            .collect();
+    pub fn control_plane(self, name: &str, programs: &[PathBuf]) -> Self {
+        let mut binds = String::new();
+        for program in programs {
+            let file = program.file_name().unwrap_or_default().display();
+            let _ = writeln!(
+                binds,
+                "        - {}:/usr/local/bin/{file}:ro",
+                program.display()
+            );
+        }
         let fields = format!("      binds:\n{binds}");
         self.add(name, CONTROL_PLANE, "debian", fields, vec![])
     }

@@ -9,6 +9,7 @@ use super::ControlPlane;
 use crate::converge::Cluster;
 use crate::segment::addresses;
 use crate::story::CONVERGENCE;
+use crate::wait::eventually;
 
 /// Where a pod finds its ServiceAccount's token. `/var/run` is a link to `/run`.
 const PROJECTED: &str = "/run/secrets/kubernetes.io/serviceaccount";
@@ -34,15 +35,30 @@ pub const EVERYTHING: &str = include_str!("../../../deploy/routelet.yaml");
 impl<'lab> ControlPlane<'lab> {
     /// Installs what an administrator would: our kinds, the daemon's ServiceAccount and its rights. The DaemonSet's pods are placed by hand.
     pub fn install(&self) -> Result<()> {
-        self.kubectl_with(&["apply", "--server-side", "-f", "-"], EVERYTHING)?;
-        self.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            "--all",
-            "--timeout=30s",
-        ])
-        .map(drop)
+        self.apply(EVERYTHING)?;
+        eventually(CONVERGENCE, "our kinds are known", || {
+            let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+            let all = self.get(path)?;
+            for definition in all
+                .get("items")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let conditions = definition
+                    .pointer("/status/conditions")
+                    .and_then(Value::as_array);
+                let is = |condition: &Value| {
+                    condition.get("type") == Some(&"Established".into())
+                        && condition.get("status") == Some(&"True".into())
+                };
+                ensure!(
+                    conditions.is_some_and(|conditions| conditions.iter().any(is)),
+                    "{definition}"
+                );
+            }
+            Ok(())
+        })
     }
 
     /// `nodeN` of a [`crate::segment::Segment`] joins: its kubelet registers it, and the daemon's pod starts on it.
@@ -74,12 +90,6 @@ impl<'lab> ControlPlane<'lab> {
         Ok(cluster)
     }
 
-    /// `kubectl label`: `KEY=VALUE`, or `KEY-` to take it away.
-    pub fn label(&self, node: &str, label: &str) -> Result<()> {
-        self.kubectl(&["label", "node", node, label, "--overwrite"])
-            .map(drop)
-    }
-
     /// Registers a node under its internal addresses, as its kubelet does at its first start.
     pub fn register(&self, node: &str, addresses: &[String], labels: &Value) -> Result<()> {
         let addresses: Vec<Value> = addresses
@@ -99,8 +109,7 @@ impl<'lab> ControlPlane<'lab> {
                 "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "a kubelet by hand"}],
             },
         });
-        self.kubectl_with(&["create", "-f", "-"], &object.to_string())
-            .map(drop)
+        self.create(&object).map(drop)
     }
 
     /// Places a pod of `account` on the node, and gives the node's container the token, bound to that pod, where a pod would find it.
@@ -118,7 +127,7 @@ impl<'lab> ControlPlane<'lab> {
                 "tolerations": [{"operator": "Exists"}],
             },
         });
-        self.kubectl_with(&["create", "-f", "-"], &object.to_string())?;
+        self.create(&object)?;
         self.project(node, account, &pod)
     }
 
@@ -140,21 +149,17 @@ impl<'lab> ControlPlane<'lab> {
     /// A token of `account` by the TokenRequest API, bound to a pod of it where there is one.
     pub fn token(&self, account: Account<'_>, pod: Option<&str>) -> Result<String> {
         let Account { namespace, name } = account;
-        let mut words = vec!["create", "token", name, "-n", namespace];
-        let uid;
+        let mut spec = json!({"audiences": null});
         if let Some(pod) = pod {
-            uid = self.kubectl(&[
-                "get",
-                "pod",
-                pod,
-                "-n",
-                namespace,
-                "-o",
-                "jsonpath={.metadata.uid}",
-            ])?;
-            words.extend(["--bound-object-kind=Pod", "--bound-object-name", pod]);
-            words.extend(["--bound-object-uid", &uid]);
+            let placed = self.get(&format!("/api/v1/namespaces/{namespace}/pods/{pod}"))?;
+            let uid = placed.pointer("/metadata/uid").context("a uid")?;
+            spec = json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}});
         }
-        Ok(self.kubectl(&words)?.trim().to_owned())
+        let question =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
+        let answer = self.send("POST", &path, "application/json", &question)?;
+        let token = answer.pointer("/status/token").and_then(Value::as_str);
+        Ok(token.with_context(|| answer.to_string())?.to_owned())
     }
 }

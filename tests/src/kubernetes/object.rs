@@ -48,7 +48,7 @@ impl ControlPlane<'_> {
     }
 
     /// The path under which objects of its kind are made.
-    fn collection(&self, object: &Value) -> Result<Option<String>> {
+    pub(super) fn collection(&self, object: &Value) -> Result<Option<String>> {
         let word = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let version = word("/apiVersion").with_context(|| object.to_string())?;
         let root = if version.contains('/') { "apis" } else { "api" };

@@ -1,4 +1,4 @@
-//! The API server's HTTP by a `kubectl proxy`: a question costs no kubectl of its own.
+//! The API server's HTTP on a socket: that of a `kubectl proxy`, so that a question costs no kubectl of its own; the stand-in has one itself.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,19 +8,20 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::identity::FOLDER;
+use super::server::Make;
 use crate::container::Container;
 use crate::shell::Background;
 
 /// As its node sees it.
-const SOCKET: &str = "/run/kubectl.sock";
+pub(super) const SOCKET: &str = "/run/api.sock";
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running proxy. Dropping it ends it.
+/// The way to the socket. Dropping it ends the proxy.
 #[derive(Debug)]
 pub(super) struct Proxy {
     socket: PathBuf,
-    _program: Background,
+    _program: Option<Background>,
 }
 
 /// What the API server says.
@@ -34,27 +35,37 @@ pub struct Answer {
 
 impl Proxy {
     /// Starts it on the node of the API server, which need not run yet.
-    pub(super) fn start(host: &Container, log: &Path) -> Result<Self> {
+    pub(super) fn start(make: Make, host: &Container, log: &Path) -> Result<Self> {
         let words = [
             "kubectl".to_owned(),
             format!("--kubeconfig={FOLDER}/admin.conf"),
             "proxy".into(),
             format!("--unix-socket={SOCKET}"),
         ];
+        let program = match make {
+            Make::Real => Some(Background::logged(&mut host.tool(&words), log)?),
+            Make::Fake => None,
+        };
         Ok(Self {
             socket: host.path(SOCKET),
-            _program: Background::logged(&mut host.tool(&words), log)?,
+            _program: program,
         })
     }
 
-    /// One request and its answer.
-    pub(super) fn ask(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
-        let mut stream = UnixStream::connect(&self.socket).context("kubectl proxy")?;
+    /// One request, whose body is of that media type, and its answer.
+    pub(super) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        media_type: &str,
+        body: &str,
+    ) -> Result<Answer> {
+        let mut stream = UnixStream::connect(&self.socket).context(SOCKET)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         // In HTTP/1.0 an answer ends with its connection.
         write!(
             stream,
-            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
         let mut text = String::new();

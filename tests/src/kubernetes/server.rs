@@ -1,6 +1,20 @@
 //! The servers of a control plane and how each is started: as kubeadm would, for one node, small.
 
 use super::identity::FOLDER;
+use super::programs;
+use super::proxy::SOCKET;
+
+/// What answers as the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Make {
+    /// kube-apiserver and what belongs to it.
+    Real,
+    /// The stand-in, which `tests/conformance.yaml` holds to the real one.
+    Fake,
+}
+
+/// What the stand-in keeps its objects in when it is away.
+const JOURNAL: &str = "/tmp/objects";
 
 /// One server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +50,27 @@ impl Server {
         }
     }
 
-    /// Its command line on a node with `address`.
-    pub(super) fn words(self, address: &str) -> Vec<String> {
-        let flags = match self {
+    /// Its command line on a node with `address`; none where the stand-in has no such server.
+    pub(super) fn words(self, make: Make, address: &str) -> Option<Vec<String>> {
+        let (name, flags) = match make {
+            Make::Real => (self.name(), self.flags(address)),
+            Make::Fake => (programs::FAKE, self.standing_in()?),
+        };
+        let program = format!("/usr/local/bin/{name}");
+        Some(std::iter::once(program).chain(flags).collect())
+    }
+
+    fn standing_in(self) -> Option<Vec<String>> {
+        let words: &[&str] = match self {
+            Self::Etcd => return None,
+            Self::Api => &["serve", FOLDER, JOURNAL, SOCKET],
+            Self::Controllers => &["controllers", SOCKET],
+        };
+        Some(words.iter().map(|&word| word.to_owned()).collect())
+    }
+
+    fn flags(self, address: &str) -> Vec<String> {
+        match self {
             Self::Etcd => vec![
                 "--data-dir=/tmp/etcd".into(),
                 "--listen-client-urls=http://127.0.0.1:2379".into(),
@@ -77,8 +109,6 @@ impl Server {
                 "--leader-elect=false".into(),
                 "--profiling=false".into(),
             ],
-        };
-        let program = format!("/usr/local/bin/{}", self.name());
-        std::iter::once(program).chain(flags).collect()
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::Lab;
-use tests::kubernetes::{ControlPlane, DAEMON, EVERYTHING, programs, story};
+use tests::kubernetes::{ControlPlane, DAEMON, EVERYTHING, Needs, programs, real_story};
 use tests::manifest::documents;
 use tests::segment::{Segment, addresses};
 use tests::shell::{self, Output};
@@ -68,16 +68,20 @@ fn may(control: &ControlPlane<'_>, (verb, group, resource, namespace): Wish<'_>)
 
 #[test]
 fn its_rights_are_what_it_needs() {
-    story(Segment::named("rights-of-ours"), |_, control| {
-        control.install()?;
-        for wish in NEEDED {
-            ensure!(may(control, *wish)?, "{wish:?} is not allowed");
-        }
-        for wish in TOO_MUCH {
-            ensure!(!may(control, *wish)?, "{wish:?} is allowed");
-        }
-        Ok(())
-    });
+    real_story(
+        Needs::Rights,
+        Segment::named("rights-of-ours"),
+        |_, control| {
+            control.install()?;
+            for wish in NEEDED {
+                ensure!(may(control, *wish)?, "{wish:?} is not allowed");
+            }
+            for wish in TOO_MUCH {
+                ensure!(!may(control, *wish)?, "{wish:?} is allowed");
+            }
+            Ok(())
+        },
+    );
 }
 
 /// What becomes of `object` when the holder of `token` does `words` with it.
@@ -121,99 +125,106 @@ fn node(name: &str, labels: Value, condition: &str) -> Value {
 
 #[test]
 fn it_writes_about_its_own_node_only() {
-    story(Segment::named("own").nodes(1), |lab, control| {
-        control.install()?;
-        for number in [1, 2] {
-            let name = format!("node{number}");
-            control.register(&name, &addresses(number), &json!({}))?;
-        }
-        control.kubectl_with(
-            &["create", "-f", "-"],
-            &bgp_node("node2", json!({})).to_string(),
-        )?;
-        control.place("node1", DAEMON)?;
-        let own = control.token(DAEMON, Some("routelet-node1"))?;
-        let nobodys = control.token(DAEMON, None)?;
+    real_story(
+        Needs::Rights,
+        Segment::named("own").nodes(1),
+        |lab, control| {
+            control.install()?;
+            for number in [1, 2] {
+                let name = format!("node{number}");
+                control.register(&name, &addresses(number), &json!({}))?;
+            }
+            control.kubectl_with(
+                &["create", "-f", "-"],
+                &bgp_node("node2", json!({})).to_string(),
+            )?;
+            control.place("node1", DAEMON)?;
+            let own = control.token(DAEMON, Some("routelet-node1"))?;
+            let nobodys = control.token(DAEMON, None)?;
 
-        let refused = |token: &str, words: &[&str], object: &Value, why: &str| -> Result<()> {
-            let done = attempt(lab, control, token, words, object)?;
-            ensure!(
-                done.code != 0 && done.stderr.contains(why),
-                "{object}: {done:?}"
-            );
-            Ok(())
-        };
-        let stored = |words: &[&str], object: &Value| -> Result<()> {
-            let done = attempt(lab, control, &own, words, object)?;
-            ensure!(done.code == 0, "{object}: {done:?}");
-            Ok(())
-        };
+            let refused = |token: &str, words: &[&str], object: &Value, why: &str| -> Result<()> {
+                let done = attempt(lab, control, token, words, object)?;
+                ensure!(
+                    done.code != 0 && done.stderr.contains(why),
+                    "{object}: {done:?}"
+                );
+                Ok(())
+            };
+            let stored = |words: &[&str], object: &Value| -> Result<()> {
+                let done = attempt(lab, control, &own, words, object)?;
+                ensure!(done.code == 0, "{object}: {done:?}");
+                Ok(())
+            };
 
-        // A policy takes effect some time after it was accepted.
-        let another = bgp_node("node3", json!({}));
-        let only = "the BGPNode of its own node only, which is node1";
-        eventually(SOON, "the policies are in force", || {
-            refused(&own, CREATE, &another, only)
-        })?;
-        let addresses = json!({"spec": {"addresses": ["10.0.0.2"]}});
-        let bare = "makes its BGPNode without a spec";
-        refused(&own, CREATE, &bgp_node("node1", addresses), bare)?;
-        stored(CREATE, &bgp_node("node1", json!({})))?;
+            // A policy takes effect some time after it was accepted.
+            let another = bgp_node("node3", json!({}));
+            let only = "the BGPNode of its own node only, which is node1";
+            eventually(SOON, "the policies are in force", || {
+                refused(&own, CREATE, &another, only)
+            })?;
+            let addresses = json!({"spec": {"addresses": ["10.0.0.2"]}});
+            let bare = "makes its BGPNode without a spec";
+            refused(&own, CREATE, &bgp_node("node1", addresses), bare)?;
+            stored(CREATE, &bgp_node("node1", json!({})))?;
 
-        let status = json!({"status": {"version": "a story"}});
-        stored(REPORT, &bgp_node("node1", status.clone()))?;
-        refused(&own, REPORT, &bgp_node("node2", status.clone()), only)?;
-        let unsaid = "which is not said by this token";
-        refused(&nobodys, REPORT, &bgp_node("node1", status), unsaid)?;
+            let status = json!({"status": {"version": "a story"}});
+            stored(REPORT, &bgp_node("node1", status.clone()))?;
+            refused(&own, REPORT, &bgp_node("node2", status.clone()), only)?;
+            let unsaid = "which is not said by this token";
+            refused(&nobodys, REPORT, &bgp_node("node1", status), unsaid)?;
 
-        let network = "NetworkUnavailable";
-        stored(REPORT, &node("node1", json!({}), network))?;
-        let only = "the status of its own node only, which is node1";
-        refused(&own, REPORT, &node("node2", json!({}), network), only)?;
-        let nothing = "nothing of its node's status but the condition NetworkUnavailable";
-        refused(&own, REPORT, &node("node1", json!({}), "Story"), nothing)?;
-        let labels = json!({"rack": "mine"});
-        let alone = "leaves the metadata of its node alone";
-        refused(&own, REPORT, &node("node1", labels, network), alone)?;
-        refused(&nobodys, REPORT, &node("node1", json!({}), network), unsaid)
-    });
+            let network = "NetworkUnavailable";
+            stored(REPORT, &node("node1", json!({}), network))?;
+            let only = "the status of its own node only, which is node1";
+            refused(&own, REPORT, &node("node2", json!({}), network), only)?;
+            let nothing = "nothing of its node's status but the condition NetworkUnavailable";
+            refused(&own, REPORT, &node("node1", json!({}), "Story"), nothing)?;
+            let labels = json!({"rack": "mine"});
+            let alone = "leaves the metadata of its node alone";
+            refused(&own, REPORT, &node("node1", labels, network), alone)?;
+            refused(&nobodys, REPORT, &node("node1", json!({}), network), unsaid)
+        },
+    );
 }
 
 #[test]
 fn its_pod_is_admitted_where_the_file_puts_it() {
-    story(Segment::named("pod-of-ours"), |_, control| {
-        control.install()?;
-        // What a DaemonSet's controller would make of the template.
-        let set = control.get("/apis/apps/v1/namespaces/routelet/daemonsets/routelet")?;
-        let mut pod =
-            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "routelet-"}});
-        pod["spec"] = set
-            .pointer("/spec/template/spec")
-            .context("a template")?
-            .clone();
-        let path = "/api/v1/namespaces/routelet/pods?fieldValidation=Strict";
-        eventually(SOON, "the account is there", || {
-            let answer = control.ask("POST", path, &pod.to_string())?;
-            ensure!(answer.code == 201, "{answer:?}");
-            Ok(())
-        })?;
-        // Nobody made an exception elsewhere: this is why the namespace has its label.
-        let strict = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
-            "name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "baseline"},
-        }});
-        control.ask("POST", "/api/v1/namespaces", &strict.to_string())?;
-        pod["spec"]["serviceAccountName"] = "default".into();
-        pod["spec"]["serviceAccount"] = "default".into();
-        eventually(SOON, "the account is there", || {
-            let path = "/api/v1/namespaces/strict/pods";
-            let answer = control.ask("POST", path, &pod.to_string())?;
-            ensure!(
-                answer.code == 403 && answer.body.contains("NET_ADMIN"),
-                "{answer:?}"
-            );
-            Ok(())
-        })
-    });
+    real_story(
+        Needs::Rights,
+        Segment::named("pod-of-ours"),
+        |_, control| {
+            control.install()?;
+            // What a DaemonSet's controller would make of the template.
+            let set = control.get("/apis/apps/v1/namespaces/routelet/daemonsets/routelet")?;
+            let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "routelet-"}});
+            pod["spec"] = set
+                .pointer("/spec/template/spec")
+                .context("a template")?
+                .clone();
+            let path = "/api/v1/namespaces/routelet/pods?fieldValidation=Strict";
+            eventually(SOON, "the account is there", || {
+                let answer = control.ask("POST", path, &pod.to_string())?;
+                ensure!(answer.code == 201, "{answer:?}");
+                Ok(())
+            })?;
+            // Nobody made an exception elsewhere: this is why the namespace has its label.
+            let strict = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+                "name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "baseline"},
+            }});
+            control.ask("POST", "/api/v1/namespaces", &strict.to_string())?;
+            pod["spec"]["serviceAccountName"] = "default".into();
+            pod["spec"]["serviceAccount"] = "default".into();
+            eventually(SOON, "the account is there", || {
+                let path = "/api/v1/namespaces/strict/pods";
+                let answer = control.ask("POST", path, &pod.to_string())?;
+                ensure!(
+                    answer.code == 403 && answer.body.contains("NET_ADMIN"),
+                    "{answer:?}"
+                );
+                Ok(())
+            })
+        },
+    );
 }
 
 #[test]

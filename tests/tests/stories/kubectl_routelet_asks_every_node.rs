@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::Lab;
-use tests::kubernetes::{ControlPlane, story};
+use tests::kubernetes::{ControlPlane, Needs, real_story};
 use tests::segment::{Segment, addresses};
 use tests::shell::{self, Output, show};
 
@@ -52,66 +52,71 @@ fn document(done: &Output) -> Result<Value> {
 
 #[test]
 fn one_command_shows_all_nodes_and_those_that_do_not_answer() {
-    story(Segment::named("plugin").nodes(2), |lab, control| {
-        control.found(2)?;
-        control.register("node3", &addresses(3), &json!({}))?;
-        for pod in ["routelet-node1", "routelet-node2"] {
-            let label = "app.kubernetes.io/name=routelet";
-            control.kubectl(&["label", "pod", "-n", "routelet", pod, label])?;
-            let running = r#"{"status": {"phase": "Running"}}"#;
-            control.kubectl(&[
-                "patch",
-                "pod",
-                "-n",
-                "routelet",
-                pod,
-                "--subresource=status",
-                "--type=merge",
-                "-p",
-                running,
-            ])?;
-        }
-        let kubectl = kubectl(lab, control)?;
+    real_story(
+        Needs::Kubectl,
+        Segment::named("plugin").nodes(2),
+        |lab, control| {
+            control.found(2)?;
+            control.register("node3", &addresses(3), &json!({}))?;
+            for pod in ["routelet-node1", "routelet-node2"] {
+                let label = "app.kubernetes.io/name=routelet";
+                control.kubectl(&["label", "pod", "-n", "routelet", pod, label])?;
+                let running = r#"{"status": {"phase": "Running"}}"#;
+                control.kubectl(&[
+                    "patch",
+                    "pod",
+                    "-n",
+                    "routelet",
+                    pod,
+                    "--subresource=status",
+                    "--type=merge",
+                    "-p",
+                    running,
+                ])?;
+            }
+            let kubectl = kubectl(lab, control)?;
 
-        let done = ask(&kubectl, &["status"])?;
-        let absent = "== node3 ==\nits routelet cannot be asked (no pod of routelet runs there)";
-        ensure!(
-            done.code == 1
-                && done.stdout.contains("== node1 ==\nNode       node1")
-                && done.stdout.contains("== node2 ==\nNode       node2")
-                && done.stdout.contains(absent),
-            "{done:?}"
-        );
+            let done = ask(&kubectl, &["status"])?;
+            let absent =
+                "== node3 ==\nits routelet cannot be asked (no pod of routelet runs there)";
+            ensure!(
+                done.code == 1
+                    && done.stdout.contains("== node1 ==\nNode       node1")
+                    && done.stdout.contains("== node2 ==\nNode       node2")
+                    && done.stdout.contains(absent),
+                "{done:?}"
+            );
 
-        let done = ask(&kubectl, &["peers", "--node", "node1,node2", "-o", "json"])?;
-        let both = document(&done)?;
-        let all = both.as_object().context("an object")?;
-        // Both miss their session with node3.
-        ensure!(
-            done.code == 1 && all.keys().eq(["node1", "node2"]),
-            "{done:?}"
-        );
+            let done = ask(&kubectl, &["peers", "--node", "node1,node2", "-o", "json"])?;
+            let both = document(&done)?;
+            let all = both.as_object().context("an object")?;
+            // Both miss their session with node3.
+            ensure!(
+                done.code == 1 && all.keys().eq(["node1", "node2"]),
+                "{done:?}"
+            );
 
-        lab.stop("node2", Signal::SIGTERM)?;
-        let done = ask(&kubectl, &["fib", "-o=json"])?;
-        let all = document(&done)?;
-        for (node, says) in [("node2", "daemon"), ("node3", "no pod of routelet")] {
-            let error = all.pointer(&format!("/{node}/error"));
-            let error = error.and_then(Value::as_str).unwrap_or_default();
-            ensure!(error.contains(says), "{node}: {all}");
-        }
-        ensure!(
-            done.code == 2 && all.pointer("/node1/error").is_none(),
-            "{done:?}"
-        );
+            lab.stop("node2", Signal::SIGTERM)?;
+            let done = ask(&kubectl, &["fib", "-o=json"])?;
+            let all = document(&done)?;
+            for (node, says) in [("node2", "daemon"), ("node3", "no pod of routelet")] {
+                let error = all.pointer(&format!("/{node}/error"));
+                let error = error.and_then(Value::as_str).unwrap_or_default();
+                ensure!(error.contains(says), "{node}: {all}");
+            }
+            ensure!(
+                done.code == 2 && all.pointer("/node1/error").is_none(),
+                "{done:?}"
+            );
 
-        let done = ask(&kubectl, &["drain"])?;
-        ensure!(done.code == 2 && done.stderr.contains("--node"), "{done:?}");
-        let done = ask(
-            &kubectl,
-            &["status", "--namespace", "elsewhere", "--node", "node9"],
-        )?;
-        ensure!(done.stdout.contains("no pod of routelet"), "{done:?}");
-        Ok(())
-    });
+            let done = ask(&kubectl, &["drain"])?;
+            ensure!(done.code == 2 && done.stderr.contains("--node"), "{done:?}");
+            let done = ask(
+                &kubectl,
+                &["status", "--namespace", "elsewhere", "--node", "node9"],
+            )?;
+            ensure!(done.stdout.contains("no pod of routelet"), "{done:?}");
+            Ok(())
+        },
+    );
 }

@@ -19,5 +19,6 @@ mod sessions_take_other_ways;
 mod the_api_server_takes_what_is_right;
 mod the_cluster_is_told_how_its_nodes_are;
 mod the_cluster_says_who_peers;
+mod the_stand_in_answers_like_the_real_one;
 mod topologies_converge;
 mod zero_configuration_mesh;

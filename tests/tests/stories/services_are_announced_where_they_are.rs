@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use tests::kubernetes::{ControlPlane, story};
+use tests::kubernetes::{ControlPlane, story, v1};
 use tests::scene::{SWITCH, SWITCH_OF_RACK, is_told_by};
 use tests::segment::Segment;
 
@@ -36,24 +36,14 @@ fn endpoint(control: &ControlPlane<'_>, node: &str, ready: bool) -> Result<()> {
         "endpoints": [{"addresses": ["10.244.0.9"], "nodeName": node, "conditions": {"ready": ready}}],
         "ports": [{"port": 80}],
     });
-    control.apply(&slice.to_string()).map(drop)
-}
-
-fn patch(control: &ControlPlane<'_>, service: &str, words: &[&str]) -> Result<()> {
-    let all: Vec<&str> = ["patch", "service", service, "--type=merge"]
-        .iter()
-        .chain(words)
-        .copied()
-        .collect();
-    control.kubectl(&all).map(drop)
+    control.apply(&slice.to_string())
 }
 
 /// What a load balancer controller does.
 fn give_address(control: &ControlPlane<'_>, service: &str, address: &str) -> Result<()> {
-    let status = format!(
-        "-p={{\"status\":{{\"loadBalancer\":{{\"ingress\":[{{\"ip\":\"{address}\"}}]}}}}}}"
-    );
-    patch(control, service, &["--subresource=status", &status])
+    let path = format!("{}/status", v1("services", service));
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+    control.patch(&path, &status).map(drop)
 }
 
 #[test]
@@ -76,11 +66,8 @@ fn a_load_balancer_address_follows_the_traffic_policy_and_the_endpoints() {
 
         control.apply(ADVERTISEMENT)?;
         is_told_by(switch, ADDRESS, &[1, 2, 3])?;
-        patch(
-            control,
-            "web",
-            &["-p={\"spec\":{\"externalTrafficPolicy\":\"Local\"}}"],
-        )?;
+        let local = json!({"spec": {"externalTrafficPolicy": "Local"}});
+        control.patch(&v1("services", "web"), &local)?;
         is_told_by(switch, ADDRESS, &[1])?;
         endpoint(control, "node2", true)?;
         is_told_by(switch, ADDRESS, &[2])?;
@@ -89,7 +76,7 @@ fn a_load_balancer_address_follows_the_traffic_policy_and_the_endpoints() {
         endpoint(control, "node3", true)?;
         is_told_by(switch, ADDRESS, &[3])?;
         is_told_by(switch, "192.0.2.11/32", &[])?;
-        control.kubectl(&["delete", "service", "web"])?;
+        control.delete(&v1("services", "web"))?;
         is_told_by(switch, ADDRESS, &[])
     });
 }

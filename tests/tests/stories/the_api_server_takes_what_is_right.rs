@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tests::kubernetes::object::{Written, in_files, in_page};
-use tests::kubernetes::{ControlPlane, story};
+use tests::kubernetes::{ControlPlane, Needs, real_story};
 use tests::segment::Segment;
 
 /// An object that nobody may store. The same list is read by the tests of `routelet check`.
@@ -57,7 +57,7 @@ fn project() -> PathBuf {
 #[test]
 fn every_mistake_is_refused_with_words_that_help() {
     let list = project().join("controller/tests/mistakes.yaml");
-    story(Segment::named("mistakes"), |_, control| {
+    real_story(Needs::Rules, Segment::named("mistakes"), |_, control| {
         let mistakes: Vec<Mistake> = serde_saphyr::from_str(&std::fs::read_to_string(list)?)?;
         control.install()?;
         let mut wrong = Vec::new();
@@ -91,7 +91,7 @@ fn cases() -> Result<Vec<Written>> {
 
 #[test]
 fn every_example_is_stored() {
-    story(Segment::named("examples"), |_, control| {
+    real_story(Needs::Rules, Segment::named("examples"), |_, control| {
         control.install()?;
         let all: Vec<Written> = examples()?.into_iter().chain(cases()?).collect();
         for Written { object, .. } in &all {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tests::converge::Cluster;
-use tests::kubernetes::story;
+use tests::kubernetes::{ours, story};
 use tests::ping::{Sender, all_to_all};
 use tests::scene::{SWITCH, SWITCH_OF_RACK, is_told_by};
 use tests::segment::Segment;
@@ -55,7 +55,7 @@ fn a_switch_is_told_of_the_pods_of_its_rack() {
         control.label("node3", "rack=r1")?;
         control.label("node1", "rack-")?;
         rack(&[2, 3])?;
-        control.kubectl(&["delete", "bgppeer", "switch"])?;
+        control.delete(&ours("bgppeers", "switch"))?;
         rack(&[])?;
         mesh.holds()?;
         traffic.unharmed()
@@ -124,7 +124,7 @@ fn reflectors_by_label_take_over_from_the_mesh_and_give_back() {
         control.label("node2", IS_REFLECTOR)?;
         sessions(&cluster, Some("node2"))?;
 
-        control.kubectl(&["delete", "bgpconfiguration", "default"])?;
+        control.delete(&ours("bgpconfigurations", "default"))?;
         sessions(&cluster, None)?;
         traffic.unharmed()
     });

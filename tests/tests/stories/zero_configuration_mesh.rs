@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use tests::Lab;
 use tests::cni::Pod;
 use tests::converge::Cluster;
-use tests::kubernetes::{ControlPlane, Server, story};
+use tests::kubernetes::{ControlPlane, Server, ours, story, v1};
 use tests::segment::Segment;
 use tests::story::{CONVERGENCE, at, peers};
 use tests::wait::eventually;
@@ -20,7 +20,6 @@ fn a_mesh_forms_by_itself_and_nodes_join_and_leave() {
         for member in &cluster.members {
             told(control, &member.name)?;
         }
-        println!("{}", control.kubectl(&["get", "bgpnodes"])?);
 
         control.join(4)?;
         let grown = control.grown(4)?;
@@ -29,7 +28,7 @@ fn a_mesh_forms_by_itself_and_nodes_join_and_leave() {
         all.extend(newcomer.pods(1)?);
         grown.reach(&all, CONVERGENCE)?;
 
-        control.kubectl(&["delete", "node", "node4"])?;
+        control.delete(&v1("nodes", "node4"))?;
         eventually(CONVERGENCE, "nobody knows node4 any more", || {
             for member in &cluster.members {
                 for cidr in &newcomer.facts.pod_cidrs {
@@ -52,11 +51,9 @@ fn a_mesh_forms_by_itself_and_nodes_join_and_leave() {
 /// Waits until the API server has been told that the node is ready and its routes are in the kernel.
 fn told(control: &ControlPlane<'_>, node: &str) -> Result<()> {
     eventually(CONVERGENCE, &format!("{node} is ready"), || {
-        let ours = format!("/apis/routelet.dev/v1alpha1/bgpnodes/{node}");
-        let ready = control.condition(&ours, "Ready")?;
+        let ready = control.condition(&ours("bgpnodes", node), "Ready")?;
         ensure!(ready == "True", "Ready is {ready}");
-        let theirs = format!("/api/v1/nodes/{node}");
-        let without = control.condition(&theirs, "NetworkUnavailable")?;
+        let without = control.condition(&v1("nodes", node), "NetworkUnavailable")?;
         ensure!(without == "False", "NetworkUnavailable is {without}");
         Ok(())
     })
