@@ -103,6 +103,7 @@ fn attempt(
 }
 
 const CREATE: &[&str] = &["create"];
+const AGAIN: &[&str] = &["apply", "--server-side", "--force-conflicts"];
 const REPORT: &[&str] = &["apply", "--server-side", "--subresource=status"];
 
 fn bgp_node(name: &str, rest: Value) -> Value {
@@ -120,6 +121,17 @@ fn node(name: &str, labels: Value, condition: &str) -> Value {
             "type": condition, "status": "False", "reason": "Story", "message": "told",
             "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z",
         }]},
+    })
+}
+
+/// An event that the node `teller` tells about an object.
+fn event(teller: &str, namespace: &str, version: &str, kind: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": {"name": format!("{kind}.{name}.{teller}").to_lowercase(), "namespace": namespace},
+        "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Warning", "reason": "Story", "action": "Telling", "note": "told",
+        "reportingController": "routelet", "reportingInstance": teller,
+        "regarding": {"apiVersion": version, "kind": kind, "name": name},
     })
 }
 
@@ -182,7 +194,42 @@ fn it_writes_about_its_own_node_only() {
             let labels = json!({"rack": "mine"});
             let alone = "leaves the metadata of its node alone";
             refused(&own, REPORT, &node("node1", labels, network), alone)?;
-            refused(&nobodys, REPORT, &node("node1", json!({}), network), unsaid)
+            refused(&nobodys, REPORT, &node("node1", json!({}), network), unsaid)?;
+
+            let ours = "routelet.dev/v1alpha1";
+            let told = event("node1", "default", ours, "BGPNode", "node1");
+            stored(CREATE, &told)?;
+            // Once more, in the same event.
+            let again = |mut event: Value| {
+                event["series"] =
+                    json!({"count": 2, "lastObservedTime": "2026-01-01T00:01:00.000000Z"});
+                event
+            };
+            stored(AGAIN, &again(told))?;
+            stored(CREATE, &event("node1", "default", "v1", "Node", "node1"))?;
+            stored(
+                CREATE,
+                &event("node1", "default", ours, "BGPPeer", "switch"),
+            )?;
+            let only = "events in the name of its own node only, which is node1";
+            let of_node2 = event("node2", "default", ours, "BGPNode", "node2");
+            refused(&own, CREATE, &of_node2, only)?;
+            control.kubectl_with(&["create", "-f", "-"], &of_node2.to_string())?;
+            refused(&own, AGAIN, &again(of_node2), only)?;
+            let about = "tells of its own node, of its BGPNode and of the other kinds";
+            for (version, kind, name) in [
+                ("v1", "Node", "node2"),
+                (ours, "BGPNode", "node2"),
+                ("v1", "Namespace", "default"),
+            ] {
+                let of_another = event("node1", "default", version, kind, name);
+                refused(&own, CREATE, &of_another, about)?;
+            }
+            let mut elsewhere = event("node1", "routelet", ours, "BGPNode", "node1");
+            elsewhere["regarding"]["namespace"] = "routelet".into();
+            refused(&own, CREATE, &elsewhere, "its events belong to default")?;
+            let nobodys_word = event("node1", "default", ours, "BGPPeer", "rack");
+            refused(&nobodys, CREATE, &nobodys_word, unsaid)
         },
     );
 }
