@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     pub(crate) server: String,
     /// Whether it answers.
     pub(crate) reach: watch::Receiver<Reach>,
+    /// Notes what no answer tells: that none came in time.
+    pub(crate) note: Note,
 }
 
 /// Whether this process runs in a pod that may speak to the API server.
@@ -68,9 +70,10 @@ impl Connection {
         });
         let server = config.cluster_url.to_string();
         let (note, reach) = Note::new();
+        let notes = note.clone();
         let noting = ServiceBuilder::new().map_result(
             move |outcome: Result<Response<_>, Box<dyn Error + Send + Sync>>| {
-                note.outcome(
+                notes.outcome(
                     outcome
                         .as_ref()
                         .map_err(|error| -> &(dyn Error + 'static) { &**error }),
@@ -84,6 +87,7 @@ impl Connection {
             namespace,
             server: server.trim_end_matches('/').to_owned(),
             reach,
+            note,
         })
     }
 }

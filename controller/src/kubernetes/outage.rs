@@ -5,6 +5,9 @@ use std::{error::Error, time::SystemTime};
 use hyper::{Response, StatusCode};
 use tokio::sync::watch;
 
+/// What to do where it does not take us for whom we are.
+pub(crate) const UNAUTHENTICATED: &str = "it does not accept the token of routelet's ServiceAccount (401 Unauthorized): a token lives as long as its pod, and the kubelet renews it; if this lasts, delete the pod of routelet on this node, so that it gets another";
+
 /// Whether the API server answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -45,7 +48,8 @@ impl Note {
         }
     }
 
-    fn away(&self, why: &str) {
+    /// It does not answer as it should.
+    pub(crate) fn away(&self, why: &str) {
         self.0.send_if_modified(|reach| {
             let news = !matches!(reach, Reach::Away(..));
             if news {

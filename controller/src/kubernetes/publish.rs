@@ -337,7 +337,10 @@ impl Publisher {
         }
         while let Some(one) = self.waiting.front() {
             let told = self.objects.tell(one).await;
-            let later = matches!(told, Err(Failure::Away(_) | Failure::Forbidden(_)));
+            let later = matches!(
+                told,
+                Err(Failure::Away(_) | Failure::Forbidden(_) | Failure::Unauthenticated)
+            );
             self.noted(Target::Events, told);
             if later {
                 self.events.failed(now, Turn::default());

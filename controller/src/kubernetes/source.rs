@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     client::Connection,
-    outage::Reach,
+    outage::{Reach, UNAUTHENTICATED},
     reports::Reports,
     watch::{Failure, Told, start},
 };
@@ -136,8 +136,12 @@ impl Following {
         self.listed || without && self.surely().is_some()
     }
 
-    fn forbidden(&self) -> bool {
-        matches!(self.surely(), Some(Failure::Forbidden(_)))
+    /// It answers, and will not tell us.
+    fn refused(&self) -> bool {
+        matches!(
+            self.surely(),
+            Some(Failure::Forbidden(_) | Failure::Unauthenticated)
+        )
     }
 
     /// What is wrong, once it is no passing state of an API server that is starting.
@@ -304,13 +308,13 @@ impl Owner {
             return;
         }
         // What is known stays what it is until the rest is there; only the words follow.
-        let forbidden = self.watches.values().any(Following::forbidden);
+        let refused = self.watches.values().any(Following::refused);
         self.snapshots.send_if_modified(|known| {
             let cluster = match known {
                 Some(last) if last.problems == problems => return false,
                 Some(last) => last.cluster.clone(),
                 // Whoever started from what was stored has said so; this is more than an outage.
-                None if forbidden => None,
+                None if refused => None,
                 None => return false,
             };
             let problems = problems.clone();
@@ -352,6 +356,7 @@ fn problems<'a>(
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut unknown = Vec::new();
+    let mut unauthenticated = false;
     for (subject, failure) in failures {
         match failure {
             Failure::Unknown if matches!(subject, Subject::Ours(_)) => unknown.push(words(subject)),
@@ -366,9 +371,15 @@ fn problems<'a>(
                     words(subject)
                 ),
             ).because(Reason::ApiServerProblem)),
+            // Whatever was asked.
+            Failure::Unauthenticated => unauthenticated = true,
             // It is in the way for a moment only, or the whole API server is.
             Failure::Passing(_) => {}
         }
+    }
+    if unauthenticated {
+        problems
+            .push(Problem::error("API server", UNAUTHENTICATED).because(Reason::ApiServerProblem));
     }
     if !unknown.is_empty() {
         problems.push(Problem::warning(

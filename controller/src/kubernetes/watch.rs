@@ -42,6 +42,8 @@ pub(crate) enum Failure {
     Unknown,
     /// We may not.
     Forbidden(String),
+    /// It does not take us for whom we are.
+    Unauthenticated,
     /// Anything that passes.
     Passing(String),
 }
@@ -140,7 +142,8 @@ impl Failure {
         };
         match status.map(|status| (status.code, status)) {
             Some((404, _)) => Self::Unknown,
-            Some((401 | 403, status)) => Self::Forbidden(refusal(&status.message).to_owned()),
+            Some((401, _)) => Self::Unauthenticated,
+            Some((403, status)) => Self::Forbidden(refusal(&status.message).to_owned()),
             Some((_, status)) => Self::Passing(status.message.clone()),
             None => Self::Passing(error.to_string()),
         }

@@ -16,7 +16,8 @@ const LETTERS: usize = 1000;
 /// What is wrong with one node or one object shows in these on all nodes at once.
 pub(super) const SHARED: [&str; 2] = [EXPECTED, VALID];
 const EXPECTED: &str = "ExpectedRoutes";
-const VALID: &str = "ConfigurationValid";
+/// What somebody is putting right: each step of it is news, in words too.
+pub(super) const VALID: &str = "ConfigurationValid";
 
 /// One aspect, before it is known since when it is so.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,10 @@ use std::fmt;
 
 use kube::Error;
 
-use crate::problem::{Problem, Reason};
+use crate::{
+    kubernetes::outage::UNAUTHENTICATED,
+    problem::{Problem, Reason},
+};
 
 /// What is written, and the right it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +55,8 @@ pub(super) enum Failure {
     Absent,
     /// We may not.
     Forbidden(String),
+    /// It does not take us for whom we are.
+    Unauthenticated,
     /// The API server does not want it.
     Refused(String),
     /// It does not answer, has no time, or somebody was faster: that passes, and is told of where it lasts.
@@ -63,7 +68,8 @@ impl Failure {
         match error {
             Error::Api(status) => match status.code {
                 404 => Self::Absent,
-                401 | 403 => Self::Forbidden(status.message.clone()),
+                401 => Self::Unauthenticated,
+                403 => Self::Forbidden(status.message.clone()),
                 409 | 429 | 500.. => Self::Away(status.message.clone()),
                 _ => Self::Refused(status.message.clone()),
             },
@@ -82,6 +88,7 @@ impl Failure {
             Self::Refused(why) => format!(
                 "{what} ({why}): look whether the definitions are those of this version (routelet crds | kubectl apply --server-side -f -)"
             ),
+            Self::Unauthenticated => UNAUTHENTICATED.to_owned(),
             // The watches tell of both.
             Self::Absent | Self::Away(_) => return None,
         };
@@ -93,6 +100,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("it is not there"),
+            Self::Unauthenticated => f.write_str("Unauthorized"),
             Self::Forbidden(why) | Self::Refused(why) | Self::Away(why) => f.write_str(why),
         }
     }
@@ -123,6 +131,13 @@ mod tests {
             "{problem}"
         );
         assert!(!problem.is_error());
+    }
+
+    #[test]
+    fn a_token_that_is_not_taken_is_no_right_that_is_missing() {
+        let problem = answer(401).problem(Target::Events).unwrap();
+        assert!(problem.text.contains("token"), "{problem}");
+        assert!(!problem.text.contains("rbac.yaml"), "{problem}");
     }
 
     #[test]

@@ -216,7 +216,15 @@ fn common(status: &BGPNodeStatus) -> impl PartialEq + use<'_> {
     let conditions: BTreeSet<_> = status
         .conditions
         .iter()
-        .map(|condition| (&condition.type_, &condition.status, &condition.reason))
+        .map(|condition| {
+            let words = (condition.type_ == condition::VALID).then_some(&condition.message);
+            (
+                &condition.type_,
+                &condition.status,
+                &condition.reason,
+                words,
+            )
+        })
         .collect();
     let counts = (status.sessions, status.mesh_peers, status.peers_omitted);
     (counts, &status.bgp_peers, away, conditions)

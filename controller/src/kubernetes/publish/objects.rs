@@ -24,7 +24,7 @@ use crate::{
         self,
         status::{BGPNodeStatus, BGPPeerStatus},
     },
-    kubernetes::{client::Connection, watch::resource},
+    kubernetes::{client::Connection, outage::Note, watch::resource},
 };
 
 /// As whom we write.
@@ -41,6 +41,7 @@ pub(super) struct Objects {
     ours: Api<DynamicObject>,
     client: Client,
     recorder: Recorder,
+    note: Note,
 }
 
 /// Our `BGPNode` as the API server has it.
@@ -83,12 +84,13 @@ impl Objects {
                     instance: Some(short(name, INSTANCE)),
                 },
             ),
+            note: connection.note.clone(),
         }
     }
 
     /// Has our Node say it.
     pub(super) async fn say(&self, verdict: Verdict, now: Timestamp) -> Result<(), Failure> {
-        let status = answer(self.nodes.get(&self.name)).await?.status;
+        let status = self.answer(self.nodes.get(&self.name)).await?.status;
         let conditions = status.and_then(|status| status.conditions);
         let conditions = conditions.unwrap_or_default();
         if verdict.is_said(&conditions) {
@@ -99,19 +101,19 @@ impl Objects {
             field_manager: Some(MANAGER.into()),
             ..PatchParams::default()
         };
-        answer(self.nodes.patch_status(&self.name, &by_us, &patch))
+        self.answer(self.nodes.patch_status(&self.name, &by_us, &patch))
             .await
             .map(drop)
     }
 
     /// Our `BGPNode`, made where it is absent: it goes with its Node.
     pub(super) async fn our_node(&self) -> Result<OurNode, Failure> {
-        match answer(self.ours.get(&self.name)).await {
+        match self.answer(self.ours.get(&self.name)).await {
             Ok(object) => return Ok(OurNode::of(object)),
             Err(Failure::Absent) => {}
             Err(failure) => return Err(failure),
         }
-        let node = answer(self.nodes.get(&self.name)).await?;
+        let node = self.answer(self.nodes.get(&self.name)).await?;
         let uid = node.metadata.uid.unwrap_or_default();
         let made = json!({
             "metadata": {
@@ -125,7 +127,7 @@ impl Objects {
             field_manager: Some(MANAGER.into()),
             ..PostParams::default()
         };
-        answer(self.ours.create(&by_us, &object))
+        self.answer(self.ours.create(&by_us, &object))
             .await
             .map(OurNode::of)
     }
@@ -138,7 +140,9 @@ impl Objects {
         )?;
         let by_us = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
-        let written = answer(self.ours.patch_status(&self.name, &by_us, &patch)).await?;
+        let written = self
+            .answer(self.ours.patch_status(&self.name, &by_us, &patch))
+            .await?;
         Ok(OurNode {
             generation: written.metadata.generation,
             status: status.clone(),
@@ -157,7 +161,7 @@ impl Objects {
         )?;
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("BGPPeer"));
         let by_us = PatchParams::apply(MANAGER).force();
-        answer(api.patch_status(name, &by_us, &Patch::Apply(&object)))
+        self.answer(api.patch_status(name, &by_us, &Patch::Apply(&object)))
             .await
             .map(drop)
     }
@@ -180,18 +184,18 @@ impl Objects {
                 ..bare(object)
             }),
         };
-        answer(self.recorder.publish(&event, &regarding)).await
+        self.answer(self.recorder.publish(&event, &regarding)).await
     }
 
     /// With its uid, without which `kubectl describe` does not find its events.
     async fn reference(&self, object: &Object) -> Result<ObjectReference, Failure> {
         let metadata = if object.kind == "Node" {
-            let found = answer(self.nodes.get_metadata(&object.name)).await;
+            let found = self.answer(self.nodes.get_metadata(&object.name)).await;
             found.map(|found| found.metadata)
         } else {
             let kind = resource(&object.kind);
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
-            let found = answer(api.get_metadata(&object.name)).await;
+            let found = self.answer(api.get_metadata(&object.name)).await;
             found.map(|found| found.metadata)
         };
         match metadata {
@@ -202,6 +206,21 @@ impl Objects {
             // It is gone, or its kind is not known: the event says what it was.
             Err(Failure::Absent) => Ok(bare(object)),
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// What the API server answers, if it does so in time.
+    async fn answer<T>(
+        &self,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Failure> {
+        match timeout(ANSWER, request).await {
+            Ok(outcome) => outcome.map_err(|error| Failure::of(&error)),
+            Err(_) => {
+                let why = format!("no answer within {} s", ANSWER.as_secs());
+                self.note.away(&why);
+                Err(Failure::Away(why))
+            }
         }
     }
 }
@@ -225,17 +244,6 @@ fn bare(object: &Object) -> ObjectReference {
         kind: Some(object.kind.clone()),
         name: Some(object.name.clone()),
         ..ObjectReference::default()
-    }
-}
-
-/// What the API server answers, if it does so in time.
-async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-    match timeout(ANSWER, request).await {
-        Ok(outcome) => outcome.map_err(|error| Failure::of(&error)),
-        Err(_) => Err(Failure::Away(format!(
-            "no answer within {} s",
-            ANSWER.as_secs()
-        ))),
     }
 }
 

@@ -19,6 +19,8 @@ use crate::{
     kubernetes::reports::{Reports, Written},
 };
 
+const ACCEPTED: &str = "Accepted";
+
 /// What the status of the rule `name` should be. A condition that was so in what is `written` has been so since then.
 pub(super) fn status(
     sight: &Sight,
@@ -69,6 +71,8 @@ pub(super) fn is_news(written: &BGPPeerStatus, now: &BGPPeerStatus) -> bool {
                     condition.status.clone(),
                     condition.reason.clone(),
                     condition.observed_generation,
+                    // What somebody is putting right; the counts of the other one are compared by themselves.
+                    (condition.type_ == ACCEPTED).then(|| condition.message.clone()),
                 )
             })
             .collect();
@@ -78,7 +82,6 @@ pub(super) fn is_news(written: &BGPPeerStatus, now: &BGPPeerStatus) -> bool {
 }
 
 fn accepted(sight: &Sight, name: &str, rule: &Rule) -> Aspect {
-    const ACCEPTED: &str = "Accepted";
     let about = format!("BGPPeer {name}");
     let mut errors = sight
         .configured

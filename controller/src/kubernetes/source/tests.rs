@@ -30,6 +30,8 @@ struct State {
     /// Paths whose lists are never answered.
     silent: BTreeSet<String>,
     away: bool,
+    /// What every request is answered with, where it is not.
+    refusing: Option<StatusCode>,
     watchers: BTreeMap<String, Vec<mpsc::UnboundedSender<Value>>>,
     version: u64,
     requests: Vec<String>,
@@ -138,7 +140,10 @@ impl Server {
             if state.away {
                 return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
             }
-            if state.unknown.contains(&path) {
+            if let Some(code) = state.refusing {
+                *response.status_mut() = code;
+                let _ = sender.send(status(code.as_u16(), "Refused"));
+            } else if state.unknown.contains(&path) {
                 *response.status_mut() = StatusCode::NOT_FOUND;
                 let _ = sender.send(status(404, "NotFound"));
             } else if state.forbidden.contains(&path) {
@@ -159,10 +164,11 @@ impl Server {
 
     fn connection(&self) -> Connection {
         let (note, reach) = Note::new();
+        let notes = note.clone();
         let server = self.clone();
         let service = ServiceBuilder::new()
             .map_result(move |outcome: io::Result<Response<Lines>>| {
-                note.outcome(
+                notes.outcome(
                     outcome
                         .as_ref()
                         .map_err(|error| -> &(dyn std::error::Error + 'static) { error }),
@@ -175,6 +181,7 @@ impl Server {
             namespace: "routelet-system".into(),
             server: "https://10.96.0.1".into(),
             reach,
+            note,
         }
     }
 }
@@ -380,6 +387,42 @@ async fn an_outage_changes_nothing_but_the_words() {
         lists.count()
     });
     assert_eq!(lists, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_overloaded_or_broken_for_a_minute_changes_nothing() {
+    for code in [
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::UNAUTHORIZED,
+    ] {
+        let server = Server::default();
+        server.put(NODES, node("n1", "10.1.0.0/24"));
+        let mut api = Api::start(server.connection());
+        let before = api.next().await;
+        server.watched(NODES).await;
+        server.state(|state| {
+            state.refusing = Some(code);
+            state.watchers.clear();
+        });
+        let minute = async {
+            loop {
+                assert_eq!(api.next().await.cluster, before.cluster, "{code}");
+            }
+        };
+        assert!(timeout(Duration::from_secs(60), minute).await.is_err());
+        let token = code == StatusCode::UNAUTHORIZED;
+        let last = api.snapshots.borrow().clone().unwrap();
+        assert_eq!(texts(&last).contains("does not accept the token"), token);
+        server.state(|state| state.refusing = None);
+        server.watched(NODES).await;
+        server.put(NODES, node("n2", "10.2.0.0/24"));
+        let after = until(&mut api, |snapshot| {
+            snapshot.problems.is_empty() && whole(snapshot).nodes.len() == 2
+        })
+        .await;
+        assert_eq!(names(&after), ["n1", "n2"], "{code}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

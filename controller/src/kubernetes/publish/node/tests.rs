@@ -8,7 +8,11 @@ use bgp::{
 };
 
 use super::*;
-use crate::{kubernetes::publish::sight::fixture::sight, report::fixture::session};
+use crate::{
+    kubernetes::publish::sight::fixture::sight,
+    problem::{Problem, Reason},
+    report::fixture::session,
+};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -142,4 +146,17 @@ fn counts_and_words_are_figures() {
     let mut later = before.clone();
     later.last_updated = Some(Time(at(1000)));
     assert_eq!(news(&before, &later), News::Nothing);
+}
+
+#[test]
+fn another_thing_that_is_wrong_with_the_configuration_is_news_though_its_reason_is_the_same() {
+    let wrong = |text: &str| {
+        let mut sight = sight(vec![up("tor")]);
+        let problem = Problem::error("BGPPeer tor", text).because(Reason::SecretMissing);
+        sight.configured = vec![problem];
+        status(&sight, &BGPNodeStatus::default(), None, at(0))
+    };
+    let (no_secret, no_key) = (wrong("there is no Secret md5"), wrong("it has no key"));
+    assert_eq!(news(&no_secret, &no_key), News::Common);
+    assert_eq!(news(&no_key, &no_key), News::Nothing);
 }

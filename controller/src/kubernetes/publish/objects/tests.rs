@@ -12,7 +12,7 @@ use kube::{Client, client::Body};
 use tower::service_fn;
 
 use super::*;
-use crate::kubernetes::outage::Note;
+use crate::kubernetes::outage::{Note, Reach};
 
 /// One request.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,17 @@ struct Server {
     answers: Answers,
 }
 
+fn connection(client: Client) -> Connection {
+    let (note, reach) = Note::new();
+    Connection {
+        client,
+        namespace: "routelet-system".into(),
+        server: "https://10.96.0.1".into(),
+        reach,
+        note,
+    }
+}
+
 impl Server {
     fn with(answers: Answers) -> (Self, Objects) {
         let server = Self {
@@ -41,13 +52,7 @@ impl Server {
         };
         let answering = server.clone();
         let service = service_fn(move |request| answering.clone().answer(request));
-        let connection = Connection {
-            client: Client::new(service, "default"),
-            namespace: "routelet-system".into(),
-            server: "https://10.96.0.1".into(),
-            reach: Note::new().1,
-        };
-        let objects = Objects::new(&connection, "n1");
+        let objects = Objects::new(&connection(Client::new(service, "default")), "n1");
         (server, objects)
     }
 
@@ -175,4 +180,16 @@ async fn what_is_not_allowed_is_told_apart_from_what_is_not_there() {
     assert_eq!(objects.our_node().await, Err(Failure::Absent));
     let (_, objects) = Server::with(|_| (503, Value::Null));
     assert_eq!(objects.our_node().await, Err(Failure::Away("no".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_does_not_answer_in_time_is_away() {
+    let silent = service_fn(|_: Request<Body>| {
+        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()
+    });
+    let connection = connection(Client::new(silent, "default"));
+    let objects = Objects::new(&connection, "n1");
+    let why = "no answer within 15 s";
+    assert_eq!(objects.our_node().await, Err(Failure::Away(why.into())));
+    assert!(matches!(&*connection.reach.borrow(), Reach::Away(_, told) if told == why));
 }

@@ -126,3 +126,17 @@ fn what_stands_there_already_is_no_news() {
     assert!(is_news(&written, &of(&reports(&[(0, 1)]), 1)));
     assert!(is_news(&BGPPeerStatus::default(), &written));
 }
+
+#[test]
+fn another_thing_that_is_wrong_with_it_is_news_though_its_reason_is_the_same() {
+    let wrong = |text: &str| {
+        let mut sight = seen_by("n1", &cluster(4), Vec::new());
+        let problem = Problem::error("BGPPeer tor", text).because(Reason::SecretMissing);
+        sight.configured = vec![problem];
+        let (reports, written) = (Reports::default(), Written::default());
+        status(&sight, &reports, "tor", &rule(1), &written, at(0))
+    };
+    let no_secret = wrong("there is no Secret md5");
+    assert!(is_news(&no_secret, &wrong("it has no key")));
+    assert!(!is_news(&no_secret, &no_secret.clone()));
+}
