@@ -6,7 +6,8 @@
 //!                                                           ├─ certificates, kubeconfigs                       (identity.rs)
 //!                                                           ├─ ask, get: HTTP on a socket                      (proxy.rs)
 //!                                                           ├─ create, apply, patch, delete                    (write.rs)
-//!                                                           └─ join, place: what a kubelet would do            (kubelet.rs)
+//!                                                           ├─ join, place: what a kubelet would do            (kubelet.rs)
+//!                                                           └─ says, event: what daemons told                  (told.rs)
 //! ```
 
 mod identity;
@@ -15,6 +16,7 @@ pub mod object;
 pub mod programs;
 mod proxy;
 mod server;
+mod told;
 mod write;
 
 use std::collections::BTreeMap;
@@ -23,13 +25,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::identity::{Authority, FOLDER};
 pub use self::kubelet::{Account, DAEMON, EVERYTHING};
 pub use self::proxy::Answer;
 use self::proxy::Proxy;
 pub use self::server::{CLUSTER_CIDRS, Make, SERVICE_CIDRS, Server};
+pub use self::told::{NetworkWatch, TOLD};
 pub use self::write::{ours, v1};
 use crate::container::Container;
 use crate::converge::Cluster;
@@ -52,6 +55,12 @@ pub struct ControlPlane<'lab> {
     authority: Authority,
     servers: Mutex<BTreeMap<Server, Background>>,
     proxy: Proxy,
+}
+
+/// Everything an API server at `addresses` is called.
+fn names(addresses: &[String]) -> Vec<&str> {
+    let addresses = addresses.iter().map(String::as_str);
+    addresses.chain(server::OWN_SERVICE).collect()
 }
 
 /// The name of its node.
@@ -141,13 +150,8 @@ impl<'lab> ControlPlane<'lab> {
     /// Starts the servers on the node `host`, whose `addresses` the other nodes reach, and waits until they are ready.
     pub fn start(make: Make, lab: &'lab Lab, host: &str, addresses: &[String]) -> Result<Self> {
         let authority = Authority::new()?;
-        let names: Vec<&str> = addresses
-            .iter()
-            .map(String::as_str)
-            .chain(server::OWN_SERVICE)
-            .collect();
         let host = lab.node(host)?;
-        authority.furnish(&host.path(FOLDER), &names)?;
+        authority.furnish(&host.path(FOLDER), &names(addresses))?;
         let control = Self {
             make,
             lab,
@@ -191,6 +195,39 @@ impl<'lab> ControlPlane<'lab> {
             .with_context(|| format!("{} does not run", server.name()))?;
         running.stop(signal)?;
         Ok(())
+    }
+
+    /// Sends `signal` to a server, which may go on after it.
+    pub fn signal(&self, server: Server, signal: Signal) -> Result<()> {
+        let servers = self.servers();
+        let running = servers
+            .get(&server)
+            .with_context(|| format!("{} does not run", server.name()))?;
+        running.signal(signal)
+    }
+
+    /// Gives the API server another certificate of the same authority.
+    pub fn renew_certificate(&self) -> Result<()> {
+        let folder = self.host.path(FOLDER);
+        self.authority.certify(&folder, &names(&self.addresses))
+    }
+
+    /// Lets etcd forget everything but how things are now: no watch can be resumed from what was before.
+    pub fn compact(&self) -> Result<()> {
+        let etcd = |what: &str, question: &Value| {
+            let url = format!("http://127.0.0.1:2379/v3/kv/{what}");
+            let question = question.to_string();
+            let said = self.host.run(&["curl", "-fsS", &url, "-d", &question])?;
+            anyhow::Ok(serde_json::from_str::<Value>(&said)?)
+        };
+        // Any key will do: the answer bears the revision.
+        let now = etcd("range", &json!({"key": "Lw==", "limit": "1"}))?;
+        let revision = now.pointer("/header/revision").context("a revision")?;
+        etcd(
+            "compaction",
+            &json!({"revision": revision, "physical": true}),
+        )
+        .map(drop)
     }
 
     /// Waits until the API server calls itself ready.

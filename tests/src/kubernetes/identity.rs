@@ -59,18 +59,7 @@ impl Authority {
         write("sa.key", &accounts.serialize_pem())?;
         write("sa.pub", &accounts.public_key_pem())?;
 
-        let mut names: Vec<String> = ["localhost", "kubernetes.default.svc", "127.0.0.1"]
-            .map(str::to_owned)
-            .to_vec();
-        names.extend(addresses.iter().map(|&address| address.to_owned()));
-        let server = self.sign(
-            CertificateParams::new(names)?,
-            "kube-apiserver",
-            ExtendedKeyUsagePurpose::ServerAuth,
-        )?;
-        write("apiserver.crt", &server.certificate)?;
-        write("apiserver.key", &server.key)?;
-
+        self.certify(folder, addresses)?;
         for (file, user, group) in [
             ("admin", "kubernetes-admin", "system:masters"),
             (
@@ -88,6 +77,21 @@ impl Authority {
             write(&format!("{file}.key"), &client.key)?;
             write(&format!("{file}.conf"), &kubeconfig(file))?;
         }
+        Ok(())
+    }
+
+    /// Gives the API server, which is reached under `addresses`, a new certificate.
+    pub(super) fn certify(&self, folder: &Path, addresses: &[&str]) -> Result<()> {
+        let names = ["localhost", "kubernetes.default.svc", "127.0.0.1"];
+        let names = names.iter().chain(addresses);
+        let names: Vec<String> = names.map(|&name| name.to_owned()).collect();
+        let server = self.sign(
+            CertificateParams::new(names)?,
+            "kube-apiserver",
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )?;
+        std::fs::write(folder.join("apiserver.crt"), &server.certificate)?;
+        std::fs::write(folder.join("apiserver.key"), &server.key)?;
         Ok(())
     }
 

@@ -131,6 +131,13 @@ impl<'lab> ControlPlane<'lab> {
         self.project(node, account, &pod)
     }
 
+    /// Takes the pod of `account` off the node: its token is worth nothing any more. What runs in the node's container goes on.
+    pub fn displace(&self, node: &str, account: Account<'_>) -> Result<()> {
+        let pod = format!("{}-{node}", account.name);
+        let words = ["delete", "pod", &pod, "-n", account.namespace, "--force"];
+        self.kubectl(&words).map(drop)
+    }
+
     /// The token, the CA and the namespace, as the projected volume has them.
     fn project(&self, node: &str, account: Account<'_>, pod: &str) -> Result<()> {
         let Account { namespace, name } = account;

@@ -29,14 +29,9 @@ impl ControlPlane<'_> {
 
     /// The status of a condition of the object at `path`.
     pub fn condition(&self, path: &str, name: &str) -> Result<String> {
-        let object = self.get(path)?;
-        let conditions = object
-            .pointer("/status/conditions")
-            .and_then(Value::as_array);
-        let is_named = |condition: &&Value| condition.get("type").is_some_and(|is| is == name);
-        let condition = conditions.into_iter().flatten().find(is_named);
-        let status = condition.and_then(|condition| condition.get("status")?.as_str());
-        let status = status.with_context(|| format!("{path} has no {name}: {object}"))?;
+        let condition = self.whole_condition(path, name)?;
+        let status = condition.get("status").and_then(Value::as_str);
+        let status = status.with_context(|| format!("{path}: {condition}"))?;
         Ok(status.to_owned())
     }
 
