@@ -313,15 +313,8 @@ impl Publisher {
     }
 
     async fn tell_events(&mut self, sight: &Sight, now: Instant) {
-        for one in self.seen.look(sight, now) {
-            if !self.budget.take(now) {
-                debug!(
-                    reason = one.reason,
-                    note = one.note,
-                    "too many events: not told"
-                );
-                continue;
-            }
+        let all = self.seen.look(sight, now);
+        for one in self.seen.within(&mut self.budget, all, now) {
             if self.waiting.len() >= WAITING {
                 self.waiting.pop_front();
             }

@@ -2,7 +2,7 @@
 //!
 //! Many nodes see the same: one that goes away is told of by three of its neighbours, what is wrong with an object of the
 //! cluster by one node (the first to whom it applies, in an order that all nodes agree on), what is wrong with a Node by its own
-//! daemon. What happens to many at once is one event, and a daemon tells ten at most before it has to wait.
+//! daemon. What happens to many at once is one event, and a daemon tells ten at most before it has to wait: what lasts waits with it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +11,7 @@ use std::{
 
 use bgp::status::PeerStatus;
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::sight::{Sight, short, some};
 use crate::{
@@ -64,13 +65,18 @@ pub(super) struct Occurrence {
     pub(super) action: &'static str,
     /// In words.
     pub(super) note: String,
+    /// The problems that it tells of: unlike what happens with a session they last.
+    problems: Vec<Key>,
 }
+
+/// What a problem is known by.
+type Key = (Reason, String);
 
 /// What was seen at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     sessions: BTreeMap<String, Session>,
-    problems: BTreeSet<(Reason, String)>,
+    problems: BTreeSet<Key>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +94,27 @@ impl Seen {
         let mut all = self.sessions(sight, now);
         all.extend(self.problems(sight));
         together(all)
+    }
+
+    /// What of it there is room for. A problem that there is none for is told later, if it still is one then.
+    pub(super) fn within(
+        &mut self,
+        budget: &mut Budget,
+        all: Vec<Occurrence>,
+        now: Instant,
+    ) -> Vec<Occurrence> {
+        let mut told = Vec::new();
+        for one in all {
+            if budget.take(now) {
+                told.push(one);
+                continue;
+            }
+            debug!(reason = one.reason, note = one.note, "too many events");
+            for key in &one.problems {
+                self.problems.remove(key);
+            }
+        }
+        told
     }
 
     fn sessions(&mut self, sight: &Sight, now: Instant) -> Vec<Occurrence> {
@@ -130,7 +157,6 @@ impl Seen {
     }
 
     fn problems(&mut self, sight: &Sight) -> Vec<Occurrence> {
-        let key = |problem: &Problem| (problem.reason, problem.about.clone());
         let now: BTreeSet<_> = sight.status.problems.iter().map(key).collect();
         let mut new: BTreeSet<_> = now.difference(&self.problems).cloned().collect();
         // The first of a reason and an object stands for all of them.
@@ -182,7 +208,12 @@ fn of_session(sight: &Sight, peer: &PeerStatus, reason: &'static str, what: Stri
         reason,
         action: "Peering",
         note: format!("{} ({}): {what}", peer.name, peer.address),
+        problems: Vec::new(),
     }
+}
+
+fn key(problem: &Problem) -> Key {
+    (problem.reason, problem.about.clone())
 }
 
 fn us(sight: &Sight) -> Object {
@@ -235,6 +266,7 @@ fn of_problem(sight: &Sight, problem: &Problem) -> Option<Occurrence> {
         warning: true,
         reason: problem.reason.word(),
         action: "Checking",
+        problems: vec![key(problem)],
     })
 }
 
@@ -265,10 +297,12 @@ fn together(all: Vec<Occurrence>) -> Vec<Occurrence> {
         });
         let names = some(named);
         let warning = group.iter().any(|one| one.warning);
+        let problems = group.iter().flat_map(|one| one.problems.clone()).collect();
         told.extend(group.into_iter().next().map(|first| Occurrence {
             note: format!("{many} at once, {names}; the first: {}", first.note),
             related: None,
             warning,
+            problems,
             ..first
         }));
     }

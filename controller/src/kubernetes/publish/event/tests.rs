@@ -179,3 +179,20 @@ fn a_node_tells_ten_at_most_before_it_has_to_wait() {
     assert_eq!(granted(&mut budget, now + 3 * REFILL), 2);
     assert_eq!(granted(&mut budget, now + 100 * REFILL), 10);
 }
+
+#[test]
+fn a_problem_that_there_is_no_room_for_is_told_when_there_is() {
+    let (mut seen, mut budget, now) = (Seen::default(), Budget::default(), start());
+    while budget.take(now) {}
+    let mut look = |seen: &mut Seen, sight: &Sight, at: Instant| {
+        let all = seen.look(sight, at);
+        reasons(&seen.within(&mut budget, all, at))
+    };
+    let conflict = Problem::error("Node n1", "its pod CIDR overlaps");
+    let mut both = with(vec![conflict.because(Reason::PodCidrConflict)]);
+    both.peers = vec![up("tor")];
+    assert_eq!(look(&mut seen, &both, now), [""; 0]);
+    // That the session came up is soon old.
+    assert_eq!(look(&mut seen, &both, now + REFILL), ["PodCIDRConflict"]);
+    assert_eq!(look(&mut seen, &both, now + 9 * REFILL), [""; 0]);
+}
