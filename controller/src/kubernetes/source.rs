@@ -231,11 +231,12 @@ impl Owner {
                     Some((last, times)) if *last == failure => times.saturating_add(1),
                     _ => 1,
                 };
-                let gone = failure == Failure::Unknown && following.listed;
+                let refused = !matches!(failure, Failure::Passing(_)) && following.listed;
                 let news = times <= SURELY;
                 following.failure = Some((failure, times));
-                if gone {
-                    // Where we were means nothing to a definition that is made anew.
+                if refused {
+                    // Where we were means nothing to a definition that is made anew; and only a list tells that we may again:
+                    // a watch that goes on says nothing until something changes.
                     let anew = self.follow(&subject);
                     self.watches.insert(subject, anew);
                 }
