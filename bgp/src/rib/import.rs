@@ -169,10 +169,8 @@ fn check_reflection(settings: &Settings, received: &Attributes) -> Result<(), Re
 }
 
 fn check_next_hop(peer: &Peer, next_hop: Option<NextHop>) -> Result<(), Refusal> {
-    let NextHop {
-        address,
-        link_local,
-    } = next_hop.ok_or(Refusal::NoNextHop)?;
+    let next_hop = next_hop.ok_or(Refusal::NoNextHop)?;
+    let (address, link_local) = (next_hop.host(), next_hop.link_local);
     if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
         return Err(Refusal::BadNextHop(address));
     }

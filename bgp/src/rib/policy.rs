@@ -103,7 +103,7 @@ fn matches(wanted: &Match, subject: Subject, attributes: &Attributes) -> bool {
         && any_or_none_asked(&wanted.next_hops, |address| {
             attributes
                 .next_hop
-                .is_some_and(|next_hop| next_hop.address == *address)
+                .is_some_and(|next_hop| next_hop.host() == address.to_canonical())
         })
         && wanted
             .as_path

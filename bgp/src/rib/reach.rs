@@ -49,7 +49,7 @@ impl Rib {
             .iter()
             .filter(|route| route.flags.intersects(used))
             .filter_map(|route| self.attributes.get(route.effective)?.next_hop)
-            .map(|next_hop| next_hop.address)
+            .map(|next_hop| next_hop.host())
             .collect();
         let refused = routes.iter().find(|route| !route.eligible());
         let refused = refused.filter(|_| next_hops.is_empty());

@@ -129,6 +129,20 @@ fn the_owner_is_believed() {
 }
 
 #[test]
+fn an_ipv4_address_inside_an_ipv6_one_is_whose_it_is() {
+    assert_eq!(fate(9, External, PODS, "::ffff:10.0.1.2"), None);
+    for kind in [Internal, External] {
+        let refused = fate(9, kind, PODS, "::ffff:10.0.1.3");
+        assert_eq!(
+            refused.as_deref(),
+            Some(
+                "origin check: 10.244.2.0/24 belongs to node2 (10.0.1.2, 10.1.1.2): next hop 10.0.1.3 is node3"
+            )
+        );
+    }
+}
+
+#[test]
 fn what_leads_to_another_node_is_refused_whoever_says_it() {
     for (number, kind) in [
         (2, Internal),

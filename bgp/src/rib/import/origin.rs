@@ -83,7 +83,7 @@ pub(in crate::rib) fn check(
     let (claimed, owner) = match owners.claimed(&prefix) {
         None => return Ok(()),
         Some(Claimed::ByNobody { prefix, why }) => {
-            let Some(other) = owners.at(next_hop.address) else {
+            let Some(other) = owners.at(next_hop.host()) else {
                 return Ok(());
             };
             return Err(WrongOrigin::Nobodys {
@@ -94,7 +94,7 @@ pub(in crate::rib) fn check(
         }
         Some(Claimed::By { prefix, owner }) => (prefix, owner),
     };
-    let next_hop = next_hop.address;
+    let next_hop = next_hop.host();
     let from_owner = owner.has(peer.address);
     let certain = owner.has(next_hop);
     // What reflectors pass on is the owner's own word, as its next hop shows.

@@ -137,6 +137,7 @@ fn a_next_hop_is_needed_and_is_not_ourselves() {
     for text in ["10.0.1.1", "10.7.7.7"] {
         let own = Err(Refusal::OwnNextHop(ip(text)));
         assert_eq!(imported(&peer, &via(Some(text))), own);
+        assert_eq!(imported(&peer, &via(Some(&format!("::ffff:{text}")))), own);
     }
     for text in ["0.0.0.0", "127.0.0.1", "224.0.0.5", "::1", "ff02::1"] {
         let bad = Err(Refusal::BadNextHop(ip(text)));

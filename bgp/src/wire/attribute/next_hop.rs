@@ -22,6 +22,14 @@ pub struct NextHop {
     pub link_local: Option<Ipv6Addr>,
 }
 
+impl NextHop {
+    /// Whose address it is: an IPv4 address inside an IPv6 one is what the kernel will send to, so every check looks at that.
+    #[must_use]
+    pub const fn host(&self) -> IpAddr {
+        self.address.to_canonical()
+    }
+}
+
 impl From<IpAddr> for NextHop {
     fn from(address: IpAddr) -> Self {
         Self {
