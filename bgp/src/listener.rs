@@ -176,6 +176,9 @@ fn install(
                 let remedy = match error.raw_os_error() {
                     Some(libc::EPERM) => "the capability NET_ADMIN is needed",
                     Some(libc::ENOPROTOOPT) => "this kernel has no TCP_MD5SIG",
+                    Some(libc::ENOMEM) => {
+                        "one socket has room for no more keys: raise net.core.optmem_max, or give a peerRange one password for all in it"
+                    }
                     _ => "is the password 1–80 octets long?",
                 };
                 result = Err(format!(

@@ -70,7 +70,7 @@ pub(crate) fn set_minimum_ttl(socket: &impl AsFd, of: IpAddr, least: u8) -> io::
     }
 }
 
-/// Lets a listening socket keep the SYN of each connection until [`syn_ttl`] has looked at it.
+/// Lets a listening socket keep the SYN of each connection until [`syn`] has looked at it.
 ///
 /// # Errors
 /// What the kernel says.
@@ -79,12 +79,14 @@ pub(crate) fn keep_syn(listener: &impl AsFd) -> io::Result<()> {
     set(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &yes)
 }
 
-/// TTL or hop limit with which the SYN of an accepted connection arrived; `None` where it was not kept, or was looked at
-/// before.
-#[must_use]
-pub(crate) fn syn_ttl(accepted: &impl AsFd) -> Option<u8> {
-    let mut headers = [0_u8; 256];
-    let mut length = libc::socklen_t::try_from(headers.len()).ok()?;
+/// How an accepted connection began; `None` where its SYN was not kept (as with SYN cookies), or was looked at before.
+///
+/// # Errors
+/// What the kernel says; the SYN had more headers than a peer's ever has.
+pub(crate) fn syn(accepted: &impl AsFd) -> io::Result<Option<Syn>> {
+    let mut headers = [0_u8; 512];
+    let mut length =
+        libc::socklen_t::try_from(headers.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open, being borrowed; the kernel writes at most `length` octets to `headers`, and to
     // `length` how many it wrote.
     let result = unsafe {
@@ -96,13 +98,56 @@ pub(crate) fn syn_ttl(accepted: &impl AsFd) -> Option<u8> {
             std::ptr::from_mut(&mut length),
         )
     };
-    if result != 0 || length == 0 {
-        return None;
+    if result != 0 {
+        return Err(io::Error::last_os_error());
     }
-    match headers.first()? >> 4 {
-        4 => headers.get(8).copied(),
-        6 => headers.get(7).copied(),
-        _ => None,
+    let length = usize::try_from(length).unwrap_or_default();
+    Ok(headers.get(..length).and_then(Syn::read))
+}
+
+/// The first packet of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Syn {
+    /// TTL or hop limit it arrived with.
+    pub(crate) ttl: u8,
+    /// It carried an MD5 signature. The kernel let it pass, so there was a key for it, and it was signed with that.
+    pub(crate) signed: bool,
+}
+
+impl Syn {
+    /// From its headers, IP and TCP.
+    fn read(headers: &[u8]) -> Option<Self> {
+        const TCP: usize = 20;
+        let first = *headers.first()?;
+        let (ttl, network) = match first >> 4 {
+            4 => (*headers.get(8)?, usize::from(first & 0x0f).checked_mul(4)?),
+            // Extension headers, where there are any, are no peer's: what follows them is taken for no signature.
+            6 => (*headers.get(7)?, 40),
+            _ => return None,
+        };
+        let options = headers.get(network.checked_add(TCP)?..);
+        Some(Self {
+            ttl,
+            signed: options.is_some_and(holds_signature),
+        })
+    }
+}
+
+/// Whether a TCP MD5 signature (RFC 2385 §3) is among these options.
+fn holds_signature(mut options: &[u8]) -> bool {
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    const SIGNATURE: u8 = 19;
+    loop {
+        options = match options {
+            [] | [END, ..] => return false,
+            [NOTHING, rest @ ..] => rest,
+            [SIGNATURE, 18, ..] => return true,
+            [_, length, ..] if *length >= 2 => {
+                options.get(usize::from(*length)..).unwrap_or_default()
+            }
+            _ => return false,
+        };
     }
 }
 
@@ -213,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ttl_of_a_syn_is_known_once() {
+    fn the_syn_of_a_connection_is_known_once() {
         for host in [
             IpAddr::from(Ipv4Addr::LOCALHOST),
             Ipv6Addr::LOCALHOST.into(),
@@ -234,8 +279,46 @@ mod tests {
             }
             socket.connect(&to.into()).expect("it listens");
             let (accepted, _) = listener.accept().expect("someone dialled");
-            assert_eq!(syn_ttl(&accepted), Some(77));
-            assert_eq!(syn_ttl(&accepted), None);
+            let plain = Syn {
+                ttl: 77,
+                signed: false,
+            };
+            assert_eq!(syn(&accepted).expect("it was kept"), Some(plain));
+            assert_eq!(syn(&accepted).expect("it is asked for"), None);
+        }
+    }
+
+    #[test]
+    fn a_signature_is_found_wherever_it_stands_among_the_options() {
+        let signature = [&[19, 18][..], &[0; 16]].concat();
+        let size = [2, 4, 5, 0xb4];
+        assert!(holds_signature(&signature));
+        assert!(holds_signature(&[&size[..], &[1, 1], &signature].concat()));
+        for none in [
+            &[][..],
+            &size,
+            &[1, 1, 1],
+            &[19],
+            &[19, 2],
+            &[2, 0, 19, 18],
+            &[2, 1, 19, 18],
+            &[8],
+        ] {
+            assert!(!holds_signature(none), "{none:?}");
+        }
+        assert!(!holds_signature(&[&[0][..], &signature].concat()));
+    }
+
+    #[test]
+    fn a_socket_has_room_for_so_many_keys_and_then_says_so() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("loopback can be listened on");
+        let full = (1..=1_000_000_u32).find_map(|host| {
+            let peer = Prefix::host(Ipv4Addr::from(0x0a00_0000 + host).into());
+            set_md5_key(&socket, peer, b"key").err()
+        });
+        match full.and_then(|error| error.raw_os_error()) {
+            Some(libc::EPERM) => println!("skipped: MD5 keys need CAP_NET_ADMIN on this kernel"),
+            full => assert_eq!(full, Some(libc::ENOMEM)),
         }
     }
 

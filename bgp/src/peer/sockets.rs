@@ -10,7 +10,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::socket_options::{interface_index, keep_syn, set_md5_key, set_minimum_ttl, syn_ttl};
+use super::socket_options::{interface_index, keep_syn, set_md5_key, set_minimum_ttl, syn};
 use crate::{
     config::{Password, PeerConfig, Ttl},
     prefix::Prefix,
@@ -79,21 +79,29 @@ pub(crate) async fn dial(config: &PeerConfig) -> io::Result<TcpStream> {
         .await
 }
 
-/// Prepares a connection that a listener accepted for this peer. The MD5 key came with it from the listener.
+/// Prepares a connection that a listener accepted for this peer. The MD5 key came with it from the listener, if it had one
+/// by then.
 ///
 /// # Errors
 /// What the kernel says; `PermissionDenied` where GTSM forbids the connection: a listener takes SYNs of any TTL, and what
-/// follows such a one would be dropped in silence.
+/// follows such a one would be dropped in silence. And that it is not signed: so a listener takes it that has no key yet.
 pub(crate) fn adopt(stream: &TcpStream, config: &PeerConfig, remote: IpAddr) -> io::Result<()> {
-    if let Ttl::Security(hops) = config.ttl
-        && let Some(ttl) = syn_ttl(stream)
-        && ttl < least_ttl(hops)
-    {
-        let text = format!(
-            "its connection came with TTL {ttl}, ttlSecurity asks for {} or more",
-            least_ttl(hops)
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    if let Some(syn) = syn(stream)? {
+        if let Ttl::Security(hops) = config.ttl
+            && syn.ttl < least_ttl(hops)
+        {
+            let text = format!(
+                "its connection came with TTL {}, ttlSecurity asks for {} or more",
+                syn.ttl,
+                least_ttl(hops)
+            );
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        if matches!(config.password, Password::Key(_)) && !syn.signed {
+            return Err(io::Error::other(
+                "its connection came without the MD5 signature that its password asks for",
+            ));
+        }
     }
     limit(stream, config, remote)
 }
@@ -219,6 +227,26 @@ mod tests {
         assert_eq!(row.address.to_string(), "fe80::211:32ff:fe12:3456");
         assert_eq!((row.index, row.length), (2, 64));
         assert!(InterfaceAddress::read("nonsense").is_none());
+    }
+
+    #[tokio::test]
+    async fn an_unsigned_connection_of_a_peer_with_a_password_is_refused_whatever_the_listener_took()
+     {
+        let open = crate::rib::fixture::peer_config();
+        let secured = PeerConfig {
+            password: Password::Key(b"secret"[..].into()),
+            ..open.clone()
+        };
+        for host in [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
+            let listener = listen(SocketAddr::new(host, 0)).expect("loopback can be listened on");
+            let to = listener.local_addr().expect("it is bound");
+            for (config, welcome) in [(&open, true), (&secured, false)] {
+                let (dialled, accepted) = tokio::join!(TcpStream::connect(to), listener.accept());
+                let (stream, _) = accepted.expect("someone dialled");
+                assert_eq!(adopt(&stream, config, host).is_ok(), welcome);
+                drop(dialled);
+            }
+        }
     }
 
     #[test]
