@@ -127,6 +127,25 @@ fn a_malformed_message_ends_the_connection_with_what_the_codec_says() {
 }
 
 #[test]
+fn a_connection_beside_a_session_that_failed_goes_too_for_idle_has_none() {
+    let (mut side, now) = machine(Established);
+    let spare = ConnectionId(2);
+    side.fsm.handle(now, Event::Accepted(spare));
+    let said = Notification::new(Notification::UPDATE_MESSAGE_ERROR, 1);
+    let actions = side
+        .fsm
+        .handle(now, Event::Malformed(LINK, said, "malformed".into()));
+    let refused = Notification::cease(Cease::ConnectionRejected);
+    assert!(actions.iter().any(
+        |action| matches!(action, Action::Close(id, Some(said)) if *id == spare && *said == refused)
+    ));
+    assert_eq!(side.fsm.state(), Idle);
+    let open = Event::Received(spare, Message::Open(open()));
+    assert!(side.fsm.handle(now, open).is_empty());
+    assert!(side.fsm.next_timeout().is_some(), "Idle ends by itself");
+}
+
+#[test]
 fn a_notification_ends_the_connection_and_is_not_answered() {
     for state in [OpenSent, OpenConfirm, Established] {
         let (mut side, now) = machine(state);

@@ -117,6 +117,11 @@ impl Fsm {
         match next {
             Next::Hold(at_least) => {
                 self.abandon_dial();
+                // Idle has no connections (RFC 4271 §8.2.2): one that became a session would leave nothing to end Idle by.
+                for id in self.ids() {
+                    let said = Notification::cease(Cease::ConnectionRejected);
+                    self.close(id, Some(said), Cause::PathDead);
+                }
                 self.deadlines.set(Timer::ConnectRetry, None);
                 let most = self.config.timers.idle_hold_max;
                 let penalty = |count| doubled(Self::FIRST_RETRY, count, most);
