@@ -6,6 +6,8 @@ use crate::status::Record;
 
 /// Entries kept.
 const KEPT: usize = 64;
+/// Octets kept of what happened: an OPEN may name two thousand capabilities.
+const LONGEST: usize = 1024;
 
 /// Which way a message went, or that it was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ impl Recorder {
         what: impl Into<Cow<'static, str>>,
         times: u64,
     ) {
-        let what = what.into();
+        let what = cut(what.into());
         // KEEPALIVEs alternate with the peer's: look behind the last one too.
         let alike = self
             .entries
@@ -88,6 +90,16 @@ impl Recorder {
     }
 }
 
+/// As much as is kept.
+fn cut(what: Cow<'static, str>) -> Cow<'static, str> {
+    if what.len() <= LONGEST {
+        return what;
+    }
+    let end = (0..=LONGEST).rev().find(|at| what.is_char_boundary(*at));
+    let start = what.get(..end.unwrap_or_default());
+    format!("{} …", start.unwrap_or_default()).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +125,19 @@ mod tests {
                 ("out", "KEEPALIVE × 1000".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters() {
+        let mut recorder = Recorder::default();
+        recorder.add(SystemTime::UNIX_EPOCH, Way::In, "ü".repeat(4000), 1);
+        recorder.add(SystemTime::UNIX_EPOCH, Way::In, "x".repeat(LONGEST), 1);
+        let lengths: Vec<_> = recorder
+            .shown()
+            .iter()
+            .map(|record| record.what.len())
+            .collect();
+        assert_eq!(lengths, [LONGEST + " …".len(), LONGEST]);
     }
 
     #[test]

@@ -96,6 +96,42 @@ async fn a_malformed_update_in_a_session_ends_it_or_is_survived_as_rfc_7606_says
 }
 
 #[tokio::test]
+async fn a_peer_with_ever_new_faults_is_spoken_of_a_few_times_and_then_only_counted() {
+    let speaker = Speaker::start(waiting(56));
+    let mut events = speaker.events();
+    let mut hand = Hand::dial(address(56, 1), address(56, 2)).await;
+    hand.establish(open(56)).await;
+    until_up(&mut events).await;
+    // MULTI_EXIT_DISC of every wrong length, twice.
+    let lengths = (0..=200_u8).filter(|length| *length != 4);
+    for length in lengths.clone().chain(lengths) {
+        let value = vec![0; usize::from(length)];
+        let attribute = [&[0x80, 4, length][..], &value].concat();
+        let size = u16::try_from(attribute.len()).expect("short");
+        let body = [
+            &[0, 0][..],
+            &size.to_be_bytes(),
+            &attribute,
+            &[24, 10, 1, 2],
+        ]
+        .concat();
+        let message = header(u16::try_from(body.len() + 19).expect("short"), 2);
+        hand.say_octets(&[message, body].concat()).await;
+    }
+    let faulty = async {
+        while peer_status(&speaker, "hand").await.messages.faulty < 400 {
+            tokio::task::yield_now().await;
+        }
+    };
+    faulty.await;
+    let mut told = 0;
+    while let Ok(event) = events.try_recv() {
+        told += usize::from(matches!(event, bgp::speaker::Event::Problem { .. }));
+    }
+    assert_eq!(told, 16);
+}
+
+#[tokio::test]
 async fn silent_sockets_from_the_address_of_a_peer_do_not_keep_it_out() {
     let speaker = Speaker::start(waiting(53));
     let mut silent = Vec::new();

@@ -28,6 +28,9 @@ pub(crate) struct PeerReport {
     pub(crate) status: PeerStatus,
 }
 
+/// Kinds of faults told of in one session.
+const KINDS_TOLD: usize = 16;
+
 /// Keeps what is told.
 pub(super) struct Reporter {
     name: Arc<str>,
@@ -43,7 +46,8 @@ pub(super) struct Reporter {
     ended: Option<String>,
     hint: Option<String>,
     last_notification: Option<NotificationStatus>,
-    last_fault: Option<String>,
+    /// Kinds of faults told of since the session came up.
+    told_faults: Vec<String>,
     dial_hint: Option<String>,
     before_dial: Counters,
 }
@@ -67,7 +71,7 @@ impl Reporter {
             ended: None,
             hint: None,
             last_notification: None,
-            last_fault: None,
+            told_faults: Vec::new(),
             dial_hint: None,
             before_dial: Counters::default(),
         }
@@ -138,17 +142,21 @@ impl Reporter {
         }
     }
 
-    /// Faults that were survived are counted; each kind is told once in a row.
+    /// Faults that were survived are counted; each kind is told once a session, and so many kinds of it: a peer that can
+    /// do nothing else wrong must not fill a log.
     fn faults(&mut self, updates: &[Update]) {
         for update in updates.iter().filter(|update| !update.faults.is_empty()) {
             self.messages.faulty = self.messages.faulty.saturating_add(1);
             for fault in &update.faults {
+                if self.told_faults.len() >= KINDS_TOLD {
+                    break;
+                }
                 let what = format!("{:?}: {}", fault.treatment, fault.reason);
-                if self.last_fault.as_ref() != Some(&what) {
+                if !self.told_faults.contains(&what) {
                     tracing::warn!(peer = %self.name, fault = %what, "malformed UPDATE survived");
                     self.problem(format!("malformed UPDATE survived (RFC 7606): {what}"));
                     self.note(Way::In, format!("faulty UPDATE: {what}"), 1);
-                    self.last_fault = Some(what);
+                    self.told_faults.push(what);
                 }
             }
         }
@@ -223,6 +231,7 @@ impl Reporter {
         let up = to == SessionState::Established;
         if up {
             self.established = self.established.saturating_add(1);
+            self.told_faults.clear();
             self.last_error = None;
             self.ended = None;
             self.hint = None;
