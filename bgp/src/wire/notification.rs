@@ -7,6 +7,8 @@ use crate::{prefix::Family, status::SessionState};
 
 mod words;
 
+pub(in crate::wire) use words::is_unfit;
+
 /// A NOTIFICATION message: code, subcode, data. `Display` says it in words: `Cease/Administrative Shutdown: maintenance`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {

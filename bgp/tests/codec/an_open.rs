@@ -115,6 +115,9 @@ fn may_say_anything_in_capabilities_that_only_inform() {
         &[73, 1, 200][..],
         &[73, 3, 1, 0xff, 0],
         &[75, 2, 9, 9],
+        // U+202E turns round what a terminal writes after it.
+        &[73, 6, 4, b'a', 0xe2, 0x80, 0xae, 0],
+        &[75, 4, 3, 0xe2, 0x80, 0xae],
         &[69, 4, 0, 1, 1, 9],
     ] {
         let length = u8::try_from(capability.len()).unwrap();
@@ -135,6 +138,7 @@ fn may_say_anything_in_capabilities_that_only_inform() {
         };
         assert_eq!(open.capabilities[0].code(), capability[0]);
         assert_eq!(open.add_path(Family::IPv4), None);
+        assert_eq!(open.host_and_software(), (None, None));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     prefix::Family,
     wire::{
         WireError,
+        notification::is_unfit,
         read::{Parsed, Short, each, only, sized_by_u8},
     },
 };
@@ -227,8 +228,8 @@ fn software_version(value: &[u8]) -> Option<Capability> {
     text(only(sized_by_u8(value)).ok()?).map(Capability::SoftwareVersion)
 }
 
-/// UTF-8 that may be shown: without control characters.
+/// UTF-8 that may be shown as it is.
 fn text(octets: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(octets).ok()?;
-    (!text.contains(char::is_control)).then(|| text.to_owned())
+    (!text.contains(is_unfit)).then(|| text.to_owned())
 }

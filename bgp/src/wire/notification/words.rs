@@ -146,12 +146,21 @@ impl Cease {
 pub(super) fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text)
         .chars()
-        .map(|character| if character.is_whitespace() { ' ' } else { character })
-        .filter(|character| {
-            !character.is_control()
-                && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        .map(|character| {
+            if character.is_whitespace() {
+                ' '
+            } else {
+                character
+            }
         })
+        .filter(|character| !is_unfit(*character))
         .collect::<String>()
         .trim()
         .to_owned()
+}
+
+/// Whether a character of a stranger could do more in a terminal than stand there.
+pub(in crate::wire) fn is_unfit(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
