@@ -79,6 +79,19 @@ fn keep_leading_confederation_segments() {
 }
 
 #[test]
+fn need_no_as4_path_for_what_only_a_confederation_says() {
+    let attributes = Attributes {
+        as_path: "(70000) 65001".parse().unwrap(),
+        next_hop: Some(IpAddr::from([10, 0, 0, 1]).into()),
+        ..Attributes::default()
+    };
+    let nlri: Nlri = "10.0.0.0/8".parse::<Prefix>().unwrap().into();
+    let mut out = BytesMut::new();
+    announce(&attributes, Family::IPv4, [nlri], &TWO, &mut out).unwrap();
+    assert!(!out.windows(2).any(|octets| octets == [0xc0, 17]));
+}
+
+#[test]
 fn hold_where_someone_who_knows_only_them_aggregated_again() {
     let mut out = BytesMut::new();
     let attributes = Attributes {

@@ -32,16 +32,11 @@ pub(super) const AS4_PATH: Row = Row {
         Ok(())
     },
     write: |attributes, _, out| {
-        let needed = attributes
-            .as_path
-            .asns()
-            .any(|asn| u16::try_from(asn).is_err());
+        // What only a confederation's segments say is not said here (RFC 6793 §4.2.2), and an empty one would be malformed.
+        let path = attributes.as_path.without_confederation();
+        let needed = path.asns().any(|asn| u16::try_from(asn).is_err());
         if needed {
-            put_segments(
-                &attributes.as_path.without_confederation(),
-                Width::Four,
-                out,
-            );
+            put_segments(&path, Width::Four, out);
         }
         needed
     },
