@@ -256,6 +256,13 @@ fn faults_without_reachable_prefixes_reset_the_session() {
         &EXTERNAL,
         words,
     );
+    let words = "UPDATE Message Error/Attribute Flags Error: attribute 4";
+    let med = attribute(0xc0, 4, &[0; 4]);
+    let notification = reset(&message(PREFIX, &med, &[]), &EXTERNAL, words);
+    assert_eq!(*notification.data, *med);
+    let words = "UPDATE Message Error/Malformed AS_PATH";
+    let path = attribute(0x40, 2, &[9, 1, 0, 0, 0, 1]);
+    reset(&message(PREFIX, &path, &[]), &EXTERNAL, words);
     // Attribute discard is no reason to.
     let update = read(&message(PREFIX, &attribute(0x40, 6, &[7]), &[]), &EXTERNAL).unwrap();
     assert_eq!(update.withdrawn, [prefix("192.0.2.0/24")]);
