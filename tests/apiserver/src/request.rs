@@ -122,9 +122,7 @@ fn collection(
 ) -> Result<Answer, Refusal> {
     match request.method {
         "GET" if request.query.watch => {
-            let mut watch = Watch::new(kind, target.namespace, request.query.clone());
-            // A watch that cannot begin tells so as its first event; only who asks for nonsense is refused here.
-            watch.bookmarks &= watch.told.is_none_or(|version| version <= store.version());
+            let watch = Watch::new(kind, target.namespace, request.query.clone());
             Ok(Answer::Watch(watch))
         }
         "GET" => {
