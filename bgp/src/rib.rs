@@ -29,6 +29,7 @@ mod import;
 mod install;
 mod intern;
 mod origin;
+mod paths;
 mod peer;
 mod policy;
 mod query;
@@ -152,7 +153,7 @@ impl Side {
     fn join(&mut self, peer: PeerId, treatment: &Treatment) {
         let number = self.group_for(treatment);
         if let Some(group) = self.groups.get_mut(&number) {
-            group.join(peer, &self.table);
+            group.join(peer, self.family, &self.table);
             self.placed.insert(peer, number);
         }
     }

@@ -13,6 +13,8 @@ mod groups;
 mod oracle;
 #[path = "rib/origin.rs"]
 mod origin;
+#[path = "rib/paths.rs"]
+mod paths;
 #[path = "rib/restart.rs"]
 mod restart;
 #[path = "rib/task.rs"]

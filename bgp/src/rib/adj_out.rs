@@ -12,9 +12,10 @@ use hashbrown::HashMap;
 use super::{
     bits::BitSet,
     export::Treatment,
+    paths::{Path, PathStream},
     round::send,
     stream::{Stream, View},
-    table::{Number, Table},
+    table::{Number, Table, Touched},
     task::{PeerId, Refreshing},
 };
 use crate::{
@@ -39,6 +40,8 @@ pub(super) struct Group {
     main: Stream,
     members: BTreeSet<PeerId>,
     lone: BTreeMap<PeerId, Lone>,
+    /// Those who take several paths of a prefix: each is told by itself.
+    several: BTreeMap<PeerId, PathStream>,
     /// Those who are owed an End-of-RIB or the end of a refresh.
     unfinished: BTreeSet<PeerId>,
     /// When those who have no room are left behind.
@@ -72,6 +75,7 @@ impl Group {
             main: Stream::shared(),
             members: BTreeSet::new(),
             lone: BTreeMap::new(),
+            several: BTreeMap::new(),
             unfinished: BTreeSet::new(),
             wait_until: None,
             behind: false,
@@ -80,28 +84,46 @@ impl Group {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.lone.is_empty()
+        self.members.is_empty() && self.lone.is_empty() && self.several.is_empty()
     }
 
     /// All peers in it.
     pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.members.iter().chain(self.lone.keys()).copied()
+        let alone = self.lone.keys().chain(self.several.keys());
+        self.members.iter().chain(alone).copied()
     }
 
     fn stream(&self, peer: PeerId) -> &Stream {
         self.lone.get(&peer).map_or(&self.main, |lone| &lone.stream)
     }
 
+    /// How many routes a peer has been told.
     pub(super) fn told_to(&self, peer: PeerId) -> usize {
-        self.stream(peer).told_to(peer)
+        match self.several.get(&peer) {
+            Some(paths) => paths.told(),
+            None => self.stream(peer).told_to(peer),
+        }
     }
 
+    /// Whether a peer has been told of a prefix.
     pub(super) fn has_told(&self, peer: PeerId, number: Number) -> bool {
-        self.stream(peer).has_told(peer, number)
+        match self.several.get(&peer) {
+            Some(paths) => !paths.of(number).is_empty(),
+            None => self.stream(peer).has_told(peer, number),
+        }
     }
 
+    /// The paths of a prefix that a peer has been told, where it takes several.
+    pub(super) fn paths(&self, peer: PeerId, number: Number) -> Option<&[Path]> {
+        self.several.get(&peer).map(|paths| paths.of(number))
+    }
+
+    /// How many prefixes may have to be told to a peer.
     pub(super) fn waiting(&self, peer: PeerId) -> usize {
-        self.stream(peer).waiting()
+        match self.several.get(&peer) {
+            Some(paths) => paths.waiting(),
+            None => self.stream(peer).waiting(),
+        }
     }
 
     /// When [`Group::flush`] wants to be called even if nothing happens.
@@ -114,9 +136,14 @@ impl Group {
         self.behind
     }
 
-    /// The prefix may have to be told again.
-    pub(super) fn mark(&mut self, number: Number) {
-        self.streams().for_each(|stream| stream.mark(number));
+    /// The prefix may have to be told again: its best route, or for those who take several paths any.
+    pub(super) fn mark(&mut self, number: Number, touched: Touched) {
+        if touched.contains(Touched::BEST) {
+            self.streams().for_each(|stream| stream.mark(number));
+        }
+        self.several
+            .values_mut()
+            .for_each(|paths| paths.mark(number));
     }
 
     fn streams(&mut self) -> impl Iterator<Item = &mut Stream> {
@@ -127,8 +154,14 @@ impl Group {
     }
 
     /// A peer comes and is told everything.
-    pub(super) fn join(&mut self, peer: PeerId, table: &Table) {
+    pub(super) fn join(&mut self, peer: PeerId, family: Family, table: &Table) {
         self.unfinished.insert(peer);
+        if self.treatment.paths(family).is_some() {
+            let mut paths = PathStream::new(peer);
+            paths.mark_all(table);
+            self.several.insert(peer, paths);
+            return;
+        }
         if self.is_empty() || self.main.told_nothing() && !self.members.is_empty() {
             self.members.insert(peer);
             self.main.mark_all(table);
@@ -143,7 +176,9 @@ impl Group {
     pub(super) fn leave(&mut self, peer: PeerId, table: &mut Table) {
         self.unfinished.remove(&peer);
         self.penalties.remove(&peer);
-        if let Some(mut lone) = self.lone.remove(&peer) {
+        if let Some(mut paths) = self.several.remove(&peer) {
+            paths.forget(table);
+        } else if let Some(mut lone) = self.lone.remove(&peer) {
             lone.stream.forget(table);
         } else if self.members.remove(&peer) && self.members.is_empty() {
             self.main.forget(table);
@@ -157,6 +192,9 @@ impl Group {
         for stream in self.streams() {
             differences.iter().for_each(|number| stream.mark(number));
         }
+        for paths in self.several.values_mut() {
+            differences.iter().for_each(|number| paths.mark(number));
+        }
     }
 
     /// A peer goes over to another group, and `differences` says for which prefixes that matters.
@@ -167,6 +205,15 @@ impl Group {
         differences: &BitSet,
         table: &mut Table,
     ) {
+        if self.unfinished.contains(&peer) {
+            to.unfinished.insert(peer);
+        }
+        if let Some(mut paths) = self.several.remove(&peer) {
+            differences.iter().for_each(|number| paths.mark(number));
+            self.leave(peer, table);
+            to.several.insert(peer, paths);
+            return;
+        }
         let mut lone = match self.lone.remove(&peer) {
             Some(lone) => lone,
             None => Lone::new(self.main.split(peer, table)),
@@ -174,9 +221,6 @@ impl Group {
         differences
             .iter()
             .for_each(|number| lone.stream.mark(number));
-        if self.unfinished.contains(&peer) {
-            to.unfinished.insert(peer);
-        }
         self.leave(peer, table);
         to.lone.insert(peer, lone);
     }
@@ -201,6 +245,10 @@ impl Group {
             live.send(refresh(view.family, RefreshKind::Begin));
         }
         self.unfinished.insert(peer);
+        if let Some(paths) = self.several.get_mut(&peer) {
+            paths.repeat();
+            return;
+        }
         if !self.lone.contains_key(&peer) {
             if self.members.len() < 2 {
                 self.main.mark_told();
@@ -252,6 +300,17 @@ impl Group {
                     break;
                 }
                 lone.stream.round(&self.treatment, &alone, view);
+                rounds += 1;
+            }
+        }
+        for (peer, paths) in &mut self.several {
+            let mut rounds = 0;
+            while !paths.is_clean() && !view.is_full(*peer) {
+                if rounds == ROUNDS {
+                    self.behind = true;
+                    break;
+                }
+                paths.round(&self.treatment, view);
                 rounds += 1;
             }
         }
@@ -339,7 +398,7 @@ impl Group {
             .unfinished
             .iter()
             .copied()
-            .filter(|peer| self.stream(*peer).is_clean())
+            .filter(|peer| self.waiting(*peer) == 0)
             .collect();
         for id in level {
             let again = finish(id, view);

@@ -105,6 +105,7 @@ impl Rib {
             effective: ruling.effective,
             since,
             flags,
+            number: 0,
         };
         let inbound = peer.inbound_mut(family);
         let old = self

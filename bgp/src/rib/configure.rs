@@ -11,7 +11,8 @@ use super::{
     export::{Treatment, originated},
     intern::{AttributeTable, AttributesId},
     peer::{Peer, Peers},
-    route::{Flags, Route, Source},
+    route::{Flags, Route, Routes, Source},
+    side::used,
     stream::from,
     table::Touched,
     task::{PeerChange, PeerId, Settings},
@@ -105,12 +106,15 @@ impl Rib {
         let source = Source::peer(id);
         for side in self.sides.each_mut() {
             for number in side.table.numbers() {
-                let best = side
-                    .table
-                    .get(number)
-                    .and_then(|destination| destination.routes.best());
-                if best.is_some_and(|route| route.is_from(source)) {
-                    side.touch(number, Touched::BEST);
+                let routes = side.table.get(number).map(|found| &found.routes);
+                let how = routes
+                    .into_iter()
+                    .flat_map(Routes::as_slice)
+                    .filter(|route| route.is_from(source))
+                    .map(|route| used(route.flags))
+                    .reduce(Touched::union);
+                if let Some(how) = how {
+                    side.touch(number, how);
                 }
             }
         }
@@ -179,6 +183,7 @@ impl Rib {
                 effective: attributes,
                 since: self.since,
                 flags: Flags::empty(),
+                number: 0,
             };
             let side = self.sides.of_mut(prefix.family());
             side.insert(prefix, route, &mut self.attributes);
@@ -212,6 +217,13 @@ impl Comparison<'_> {
     /// The prefixes that `new` tells otherwise than `old` did.
     fn differences(&self, side: &Side, old: &Treatment, new: &Treatment) -> BitSet {
         let mut different = BitSet::default();
+        if new.paths(side.family).is_some() {
+            // A path that is told as before is not told again, so all may be looked at.
+            side.table.iter().for_each(|(number, _)| {
+                different.insert(number);
+            });
+            return different;
+        }
         let mut known: HashMap<(AttributesId, Source), bool> = HashMap::new();
         for (number, destination) in side.table.iter() {
             let (Some(route), Some(prefix)) =

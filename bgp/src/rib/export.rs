@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
     sync::Arc,
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Treatment {
     next_hop: NextHopMode,
     /// Our own next hop for IPv4 and IPv6 prefixes.
     ours: [Option<NextHop>; 2],
+    /// Most paths of a prefix, where several were agreed (RFC 7911).
+    most_paths: u8,
     draining: bool,
     cluster_id: Ipv4Addr,
     /// Those restrictions of what we originate that name the peer.
@@ -144,6 +147,11 @@ impl Treatment {
             policy: peer.config.export.clone().map(Rules),
             next_hop: peer.config.next_hop,
             ours: [own_v4(peer, context), own_v6(peer)],
+            most_paths: if context.add_path_send.is_empty() {
+                0
+            } else {
+                peer.config.add_path.send_max
+            },
             draining: settings.draining,
             cluster_id: settings.cluster_id,
             told_of,
@@ -153,6 +161,11 @@ impl Treatment {
                 .as_ref()
                 .is_some_and(|policy| policy::depends_on_prefix(policy)),
         }
+    }
+
+    /// How many paths of a prefix the peers are told, where that may be several.
+    pub(super) fn paths(&self, family: Family) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.most_paths.into()).filter(|_| self.context.add_path_send.has(family))
     }
 
     /// Whether two prefixes with equal attributes from the same source may fare differently.

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Rib, Side,
     decision::{self, Decision, Rules},
+    export::Treatment,
     import,
     peer::Peer,
     route::{Flags, Route, Source},
@@ -15,14 +16,14 @@ use super::{
     side::candidate,
     stream::from,
     table::{Destination, Number},
-    task::{PeerCounts, RibCounts},
+    task::{PeerCounts, PeerId, RibCounts},
 };
 use crate::{
     config,
     prefix::{Family, Prefix},
     speaker::{Direction, RouteQuery},
     status::{Explanation, FamilyCounts, Fate, RouteStatus},
-    wire::Attributes,
+    wire::{Attributes, PathId},
 };
 
 /// When a query is answered, on both clocks.
@@ -247,36 +248,56 @@ impl Rib {
         found: &mut Vec<RouteStatus>,
     ) {
         let side = self.sides.of(family);
-        let Some(route) = side.table.get(number).and_then(|it| it.routes.best()) else {
+        let Some(Destination { routes, .. }) = side.table.get(number) else {
             return;
         };
-        let told = side
-            .groups
-            .values()
-            .find(|group| {
-                group.peers().any(|id| {
-                    group.has_told(id, number)
-                        && self.peers.get(&id).is_some_and(|peer| {
-                            query.peer.as_deref().is_none_or(|name| name == &*peer.name)
-                        })
-                })
-            })
-            .and_then(|group| {
-                let attributes = self.attributes.get(route.effective)?;
-                let from = from(&self.settings, &self.peers, route.source, prefix)?;
-                group.treatment.export(prefix, from, attributes).ok()
-            });
-        if let Some(attributes) = told {
-            let status = self.status(prefix, route, Fate::Best, clock);
-            found.extend(status.map(|status| RouteStatus {
-                path_id: None,
-                from: status.from,
-                source: status.source,
-                since: status.since,
-                stale: status.stale,
-                ..shown(prefix, &attributes)
-            }));
+        let asked_for = |id: PeerId| {
+            let peer = self.peers.get(&id);
+            peer.is_some_and(|peer| query.peer.as_deref().is_none_or(|name| name == &*peer.name))
+        };
+        let told = side.groups.values().find_map(|group| {
+            let mut peers = group.peers();
+            let peer = peers.find(|id| group.has_told(*id, number) && asked_for(*id))?;
+            Some((group, group.paths(peer, number)))
+        });
+        match told {
+            None => {}
+            Some((group, None)) => {
+                let best = routes.best().into_iter();
+                found.extend(best.filter_map(|route| {
+                    self.as_told(prefix, route, &group.treatment, None, clock)
+                }));
+            }
+            Some((group, Some(paths))) => found.extend(paths.iter().filter_map(|path| {
+                let mut all = routes.as_slice().iter();
+                let route = all.find(|route| route.number == path.id)?;
+                let id = Some(path.id.into());
+                self.as_told(prefix, route, &group.treatment, id, clock)
+            })),
         }
+    }
+
+    /// A route with the attributes and the path identifier it is told with.
+    fn as_told(
+        &self,
+        prefix: Prefix,
+        route: &Route,
+        treatment: &Treatment,
+        path_id: Option<PathId>,
+        clock: Clock,
+    ) -> Option<RouteStatus> {
+        let attributes = self.attributes.get(route.effective)?;
+        let from = from(&self.settings, &self.peers, route.source, prefix)?;
+        let told = treatment.export(prefix, from, attributes).ok()?;
+        let status = self.status(prefix, route, Fate::Best, clock)?;
+        Some(RouteStatus {
+            path_id,
+            from: status.from,
+            source: status.source,
+            since: status.since,
+            stale: status.stale,
+            ..shown(prefix, &told)
+        })
     }
 
     /// All about one prefix.

@@ -1,5 +1,7 @@
 //! A route as the table holds it: small, because a full Internet table has millions.
 
+use smallvec::SmallVec;
+
 use super::{intern::AttributesId, task::PeerId};
 
 /// Who a route is from: ourselves, or a peer.
@@ -67,6 +69,8 @@ pub(super) struct Route {
     /// Seconds since the Rib began.
     pub(super) since: u32,
     pub(super) flags: Flags,
+    /// Which of the routes to its prefix it is, from 1: the path identifier under which it is told. 0: there are more than can be told.
+    pub(super) number: u16,
 }
 
 impl Route {
@@ -117,12 +121,31 @@ impl Routes {
             .find(|route| route.source == source && route.path_id == path_id)
     }
 
+    /// Puts one more in, under the lowest number that no other has.
     pub(super) fn push(&mut self, route: Route) {
+        let route = Route {
+            number: self.free_number(),
+            ..route
+        };
         match self {
             Self::One(first) => *self = Self::Many(vec![*first, route]),
             Self::Many(routes) if routes.is_empty() => *self = Self::One(route),
             Self::Many(routes) => routes.push(route),
         }
+    }
+
+    fn free_number(&self) -> u16 {
+        let mut used: SmallVec<[u16; 8]> =
+            self.as_slice().iter().map(|route| route.number).collect();
+        used.sort_unstable();
+        let mut free: u16 = 1;
+        for number in used.into_iter().filter(|number| *number != 0) {
+            if number != free {
+                break;
+            }
+            free = free.wrapping_add(1);
+        }
+        free
     }
 
     /// Takes out the first route for which `which` holds, leaving the others in order.

@@ -65,6 +65,7 @@ impl Side {
         *place = Route {
             flags: route.flags | (old.flags & kept),
             since,
+            number: old.number,
             ..route
         };
         self.touch(
@@ -128,10 +129,8 @@ impl Side {
             }
             several => touched |= choose(several, rules, attributes, peers),
         }
-        if touched.contains(Touched::BEST) {
-            self.groups
-                .values_mut()
-                .for_each(|group| group.mark(number));
+        for group in self.groups.values_mut() {
+            group.mark(number, touched);
         }
         if touched.intersects(Touched::USED | Touched::BEST) {
             self.install.mark(number);

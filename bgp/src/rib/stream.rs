@@ -65,10 +65,20 @@ impl View<'_> {
     ) -> Option<(Source, Attributes)> {
         let route = self.best(number)?;
         let prefix = self.table.prefix(number)?;
+        let out = self.export_route(treatment, route, prefix)?;
+        Some((route.source, out))
+    }
+
+    /// What `treatment` makes of a route to a prefix.
+    pub(super) fn export_route(
+        &self,
+        treatment: &Treatment,
+        route: &Route,
+        prefix: Prefix,
+    ) -> Option<Attributes> {
         let attributes = self.attributes.get(route.effective)?;
         let from = self.from(route.source, prefix)?;
-        let out = treatment.export(prefix, from, attributes).ok()?;
-        Some((route.source, out))
+        treatment.export(prefix, from, attributes).ok()
     }
 
     pub(super) fn is_full(&self, peer: PeerId) -> bool {

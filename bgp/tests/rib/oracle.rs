@@ -13,7 +13,7 @@ use bgp::{
 };
 use proptest::prelude::*;
 
-use crate::world::{World, address, attributes, origination, prefix, settings};
+use crate::world::{Neighbor, World, address, attributes, origination, prefix, settings};
 
 const PEERS: u32 = 6;
 
@@ -23,7 +23,7 @@ enum Step {
     Gone(u32),
     Restart(u32, bool),
     Announce(u32, usize, u8),
-    Withdraw(u32, usize),
+    Withdraw(u32, usize, u32),
     EndOfRib(u32),
     Read(u32, usize),
     Flush,
@@ -34,6 +34,7 @@ enum Step {
     Export(u32, u8),
     Import(u32, u8),
     Client(u32, bool),
+    Paths(u32, u8),
     Remove(u32),
     Originate(usize, Option<u8>),
     Owners(u8),
@@ -49,7 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => peer.clone().prop_map(Step::Gone),
         1 => (peer.clone(), any::<bool>()).prop_map(|(peer, yields)| Step::Restart(peer, yields)),
         20 => (peer.clone(), 0..PREFIXES.len(), any::<u8>()).prop_map(|(peer, which, how)| Step::Announce(peer, which, how)),
-        10 => (peer.clone(), 0..PREFIXES.len()).prop_map(|(peer, which)| Step::Withdraw(peer, which)),
+        10 => (peer.clone(), 0..PREFIXES.len(), 0..3_u32).prop_map(|(peer, which, id)| Step::Withdraw(peer, which, id)),
         1 => peer.clone().prop_map(Step::EndOfRib),
         8 => (peer.clone(), 0..5_usize).prop_map(|(peer, most)| Step::Read(peer, most)),
         8 => Just(Step::Flush),
@@ -60,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (peer.clone(), any::<u8>()).prop_map(|(peer, how)| Step::Export(peer, how)),
         1 => (peer.clone(), any::<u8>()).prop_map(|(peer, how)| Step::Import(peer, how)),
         1 => (peer.clone(), any::<bool>()).prop_map(|(peer, client)| Step::Client(peer, client)),
+        1 => (peer.clone(), 1..4_u8).prop_map(|(peer, most)| Step::Paths(peer, most)),
         1 => peer.prop_map(Step::Remove),
         2 => (0..PREFIXES.len(), any::<Option<u8>>()).prop_map(|(which, how)| Step::Originate(which, how)),
         2 => any::<u8>().prop_map(Step::Owners),
@@ -89,6 +91,20 @@ fn kind(peer: u32) -> PeerKind {
         PeerKind::External
     } else {
         PeerKind::Internal
+    }
+}
+
+/// Some tell several paths.
+fn path_id(peer: u32, id: u32) -> u32 {
+    if peer.is_multiple_of(3) { id } else { 0 }
+}
+
+/// The families of which a peer takes several paths: one external and one internal peer do.
+fn several(peer: u32) -> Families {
+    match peer {
+        2 => Families::all(),
+        5 => Families::IPV4,
+        _ => Families::empty(),
     }
 }
 
@@ -184,7 +200,7 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
     match *step {
         Step::Up(peer) => {
             if !world.peers.contains_key(&peer) {
-                world.add(peer, kind(peer), |_| {});
+                world.add(peer, kind(peer), |config| config.add_path.send_max = 2);
             }
             if !world.peer(peer).is_up() {
                 let preserved = if peer % 2 == 0 {
@@ -192,7 +208,10 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                 } else {
                     Families::IPV4
                 };
-                world.up_with(peer, |session| session.preserved = preserved);
+                world.up_with(peer, |session| {
+                    session.preserved = preserved;
+                    session.context.add_path_send = several(peer);
+                });
             }
         }
         Step::Gone(peer) => {
@@ -220,15 +239,18 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                 let route = route(peer, prefix, how);
                 let nlri = Nlri {
                     prefix,
-                    path_id: u32::from(how == 255),
+                    path_id: path_id(peer, u32::from(how) % 3),
                 };
                 world.announce_with(peer, route.clone(), vec![nlri]);
                 known.routes.entry(peer).or_default().insert(nlri, route);
             }
         }
-        Step::Withdraw(peer, which) => {
+        Step::Withdraw(peer, which, id) => {
             if is_up(world, peer) {
-                let nlri = Nlri::from(prefix(PREFIXES[which]));
+                let nlri = Nlri {
+                    prefix: prefix(PREFIXES[which]),
+                    path_id: path_id(peer, id),
+                };
                 world.say(
                     peer,
                     Update {
@@ -296,6 +318,11 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                 world.change(peer, |config| config.route_reflector_client = client);
             }
         }
+        Step::Paths(peer, most) => {
+            if world.peers.contains_key(&peer) {
+                world.change(peer, |config| config.add_path.send_max = most);
+            }
+        }
         Step::Remove(peer) => {
             if let Some(gone) = world.peers.remove(&peer) {
                 known.routes.remove(&peer);
@@ -354,7 +381,9 @@ fn afresh(world: &World, known: &Known) -> World {
         let config = (*peer.config).clone();
         fresh.add(*number, peer.kind, |new| *new = config);
         if peer.is_up() {
-            fresh.up(*number);
+            fresh.up_with(*number, |session| {
+                session.context.add_path_send = several(*number);
+            });
             for (nlri, route) in known.routes.get(number).into_iter().flatten() {
                 fresh.announce_with(*number, route.clone(), vec![*nlri]);
             }
@@ -362,6 +391,16 @@ fn afresh(world: &World, known: &Known) -> World {
     }
     fresh.settle();
     fresh
+}
+
+/// What a peer knows, whatever the path identifiers: those depend on what was there before.
+fn knows(peer: &Neighbor) -> Vec<(Prefix, String)> {
+    let view = peer.view.iter();
+    let mut all: Vec<_> = view
+        .map(|(nlri, attributes)| (nlri.prefix, format!("{attributes:?}")))
+        .collect();
+    all.sort();
+    all
 }
 
 fn check(steps: &[Step]) {
@@ -378,7 +417,7 @@ fn check(steps: &[Step]) {
     let fresh = afresh(&world, &known);
     for (number, peer) in &world.peers {
         let other = fresh.peer(*number);
-        assert_eq!(peer.view, other.view, "what peer {number} knows");
+        assert_eq!(knows(peer), knows(other), "what peer {number} knows");
         if peer.is_up() {
             assert_eq!(peer.ends.len(), 2, "peer {number} got End-of-RIB");
         }

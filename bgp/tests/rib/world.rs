@@ -172,8 +172,12 @@ impl Neighbor {
                 self.orders.push(order);
             }
         }
+        let context = Context {
+            add_path_receive: self.context.add_path_send,
+            ..self.context
+        };
         while let Some(message) =
-            Message::take(&mut self.buffer, Limit::Extended, &self.context).expect("valid messages")
+            Message::take(&mut self.buffer, Limit::Extended, &context).expect("valid messages")
         {
             match message {
                 Message::Update(update) => self.learn(update),
