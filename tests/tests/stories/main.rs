@@ -19,6 +19,7 @@ mod restart_keeps_routes;
 mod routes_leave_with_their_node;
 mod services_are_announced_where_they_are;
 mod sessions_take_other_ways;
+mod several_paths;
 mod the_api_server_takes_what_is_right;
 mod the_cluster_is_told_how_its_nodes_are;
 mod the_cluster_says_who_peers;
