@@ -251,6 +251,7 @@ impl Bench {
                 refresh: bgp::rib::task::Refreshing::Enhanced,
                 expects_end_of_rib: Families::IPV4,
                 preserved: Families::empty(),
+                knows_long_stale: false,
                 outbound: Outbound {
                     messages,
                     room,

@@ -388,7 +388,11 @@ impl Running {
                     self.routes.end();
                     self.kept = match ending {
                         Ending::Gone => Duration::ZERO,
-                        Ending::Restarting { restart_time, .. } => restart_time,
+                        Ending::Restarting {
+                            restart_time,
+                            long_lived,
+                            ..
+                        } => restart_time + long_lived.longest(),
                     };
                     self.routes.say(PeerMessage::Down(ending));
                 }
@@ -438,6 +442,7 @@ impl Running {
             refresh: agreed.refresh,
             expects_end_of_rib: agreed.expects_end_of_rib(),
             preserved: agreed.preserved(),
+            knows_long_stale: agreed.knows_long_stale,
             outbound: self.routes.begin(id),
             config,
         };

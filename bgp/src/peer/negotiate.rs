@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use crate::{
     config::{PeerAsn, PeerConfig},
     prefix::{Families, Family},
-    rib::task::{Ending, Refreshing},
+    rib::task::{Ending, LongLived, Refreshing},
     status::{CapabilityStatus, PeerKind},
     wire::{
         Capability, Context, Notification, Open,
@@ -44,6 +44,8 @@ pub struct Negotiated {
     pub refresh: Refreshing,
     /// Graceful restart, where both offered it.
     pub restart: Option<Restart>,
+    /// They know long-lived stale routes and may be told of them (RFC 9494 §4.3).
+    pub knows_long_stale: bool,
     /// Capabilities in words.
     pub capabilities: Vec<CapabilityStatus>,
     /// Their software version, where they say it.
@@ -65,6 +67,8 @@ pub struct Restart {
     pub families: Families,
     /// Families whose forwarding state they preserved (F bit).
     pub preserved: Families,
+    /// How long their routes stay once that time is over, if both offered it (RFC 9494).
+    pub long_lived: LongLived,
 }
 
 /// What ended a session.
@@ -140,6 +144,8 @@ impl Negotiated {
                 Refreshing::No
             },
             restart: agreed_restart(config, open, families),
+            knows_long_stale: open.graceful_restart().is_some()
+                && !open.long_lived_graceful_restart().is_empty(),
             capabilities: compared(&capabilities(config, local), &open.capabilities),
             software: software.map(str::to_owned),
             host: host.map(str::to_owned),
@@ -168,22 +174,24 @@ impl Negotiated {
     /// not).
     #[must_use]
     pub fn ending(&self, cause: Cause<'_>) -> Ending {
-        let Some(restart) = self
-            .restart
-            .filter(|restart| !restart.families.is_empty() && !restart.time.is_zero())
-        else {
+        let Some(restart) = self.restart else {
             return Ending::Gone;
         };
-        let keeps = Ending::Restarting {
-            families: restart.families,
-            restart_time: restart.time,
-            yields: false,
+        let long_lived = restart.long_lived;
+        let families = match restart.time {
+            Duration::ZERO => long_lived.families(),
+            _ => restart.families | long_lived.families(),
         };
-        let yields = Ending::Restarting {
-            families: restart.families,
+        if families.is_empty() {
+            return Ending::Gone;
+        }
+        let restarting = |yields| Ending::Restarting {
+            families,
             restart_time: restart.time,
-            yields: true,
+            long_lived,
+            yields,
         };
+        let (keeps, yields) = (restarting(false), restarting(true));
         match cause {
             Cause::Silence => keeps,
             Cause::PathDead => Ending::Gone,
@@ -259,6 +267,14 @@ fn capabilities(config: &PeerConfig, local: &Local) -> Vec<Capability> {
                 .map(|family| (family, local.preserved))
                 .collect(),
         }));
+        if restart.long_lived > 0 {
+            offered.push(Capability::LongLivedGracefulRestart(
+                families
+                    .each()
+                    .map(|family| (family, local.preserved, restart.long_lived))
+                    .collect(),
+            ));
+        }
     }
     offered
 }
@@ -340,12 +356,26 @@ fn agreed_restart(config: &PeerConfig, open: &Open, carried: Families) -> Option
             .map(|(family, _)| *family)
             .collect()
     };
+    // Only beside graceful restart (RFC 9494 §4.1), and only where we offer it too.
+    let both = ours.long_lived > 0;
+    let mut long_lived = LongLived::default();
+    let mut preserved = families(|(_, preserved)| *preserved);
+    for (family, forwards, stale) in open.long_lived_graceful_restart() {
+        if both && carried.has(*family) {
+            long_lived.set(*family, Duration::from_secs((*stale).into()));
+            // What the other capability says of a family counts first (§4.2).
+            if *forwards && !families(|_| true).has(*family) {
+                preserved |= Families::from(*family);
+            }
+        }
+    }
     Some(Restart {
         restarted: theirs.restarted,
         notification: ours.notification && theirs.notification,
         time: Duration::from_secs(theirs.restart_time.into()),
         families: carried & families(|_| true),
-        preserved: carried & families(|(_, preserved)| *preserved),
+        preserved: carried & preserved,
+        long_lived,
     })
 }
 

@@ -10,6 +10,7 @@ use super::{
     import::{self, Refusal},
     intern::AttributesId,
     peer::{Inbound, Peer},
+    policy,
     route::{Flags, Route, Source},
     side::used,
     table::{Number, Touched},
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     prefix::{Families, Family, Prefix},
     status::PeerKind,
-    wire::{Attributes, Nlri, update::Announced},
+    wire::{Attributes, Community, Nlri, update::Announced},
 };
 
 /// What import makes of a route.
@@ -217,6 +218,73 @@ impl Rib {
         }
     }
 
+    /// What is stale of a peer gets LLGR_STALE, and goes where it bears NO_LLGR (RFC 9494 §4.2).
+    pub(super) fn mark_long_stale(&mut self, id: PeerId, family: Family) {
+        let attributes = &self.attributes;
+        let refuses = |route: &Route| {
+            attributes
+                .get(route.received)
+                .is_some_and(|received| received.communities.contains(&Community::NO_LLGR))
+        };
+        let source = Source::peer(id);
+        let numbers = self.sides.of(family).table.numbers();
+        let going: Vec<(Number, u32)> = numbers
+            .clone()
+            .flat_map(|number| {
+                let routes = self.routes_where(family, number, |route| {
+                    route.is_from(source) && route.flags.contains(Flags::STALE) && refuses(route)
+                });
+                routes.into_iter().map(move |route| (number, route.path_id))
+            })
+            .collect();
+        for (number, path_id) in going {
+            if let Some(prefix) = self.sides.of(family).table.prefix(number) {
+                self.withdraw(id, Nlri { prefix, path_id });
+            }
+        }
+        for number in numbers {
+            let stale = |route: &Route| route.is_from(source) && route.flags.contains(Flags::STALE);
+            for route in self.routes_where(family, number, stale) {
+                let marked = self.long_stale(route.effective);
+                self.use_with(family, number, &route, marked, route.flags);
+                self.attributes.release(marked);
+            }
+        }
+    }
+
+    /// The same attributes with LLGR_STALE, with one more holder.
+    fn long_stale(&mut self, effective: AttributesId) -> AttributesId {
+        let Some(attributes) = self.attributes.get(effective) else {
+            self.attributes.hold(effective);
+            return effective;
+        };
+        let mut marked = (**attributes).clone();
+        policy::with(&mut marked.communities, Community::LLGR_STALE);
+        self.attributes.intern(&Arc::new(marked))
+    }
+
+    /// A known route is used with these attributes and flags from now on.
+    fn use_with(
+        &mut self,
+        family: Family,
+        number: Number,
+        route: &Route,
+        effective: AttributesId,
+        flags: Flags,
+    ) {
+        let side = self.sides.of_mut(family);
+        if let Some(destination) = side.table.get_mut(number)
+            && let Some(place) = destination.routes.find(route.source, route.path_id)
+        {
+            self.attributes.hold(effective);
+            self.attributes.release(place.effective);
+            place.effective = effective;
+            place.flags = flags;
+            let used = used(place.flags);
+            side.touch(number, used);
+        }
+    }
+
     fn routes_where(
         &self,
         family: Family,
@@ -239,20 +307,18 @@ impl Rib {
         let Some(attributes) = self.attributes.get(route.received).cloned() else {
             return;
         };
-        let Ruling { effective, refused } = self.import(id, prefix, &attributes, route.received);
+        let Ruling {
+            mut effective,
+            refused,
+        } = self.import(id, prefix, &attributes, route.received);
+        if self.is_long_stale(route) {
+            let marked = self.long_stale(effective);
+            self.attributes.release(effective);
+            effective = marked;
+        }
         let flags = route.flags.difference(Flags::REFUSED | Flags::ASTRAY) | refused;
         if effective != route.effective || flags != route.flags {
-            let side = self.sides.of_mut(family);
-            if let Some(destination) = side.table.get_mut(number)
-                && let Some(place) = destination.routes.find(route.source, route.path_id)
-            {
-                self.attributes.hold(effective);
-                self.attributes.release(place.effective);
-                place.effective = effective;
-                place.flags = flags;
-                let used = used(place.flags);
-                side.touch(number, used);
-            }
+            self.use_with(family, number, route, effective, flags);
             if let Some(peer) = self.peers.get_mut(&id) {
                 let inbound = peer.inbound_mut(family);
                 inbound.less(route);
@@ -262,6 +328,12 @@ impl Rib {
             self.tell_if_astray(id, prefix, &now, Some(route.flags));
         }
         self.attributes.release(effective);
+    }
+
+    /// Whether a stale route was marked as a last resort.
+    fn is_long_stale(&self, route: &Route) -> bool {
+        let rank = self.attributes.rank(route.effective);
+        route.flags.contains(Flags::STALE) && rank.is_some_and(|rank| rank.long_stale)
     }
 
     /// Decides all that changed, and marks for output what comes of it.

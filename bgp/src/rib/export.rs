@@ -35,6 +35,8 @@ pub(super) struct Treatment {
     ours: [Option<NextHop>; 2],
     /// Most paths of a prefix, where several were agreed (RFC 7911).
     most_paths: u8,
+    /// They know long-lived stale routes.
+    knows_long_stale: bool,
     draining: bool,
     cluster_id: Ipv4Addr,
     /// Those restrictions of what we originate that name the peer.
@@ -80,6 +82,8 @@ pub(super) enum Withheld {
     Community(&'static str),
     /// The export policy rejects it.
     Policy { name: String, rule: Option<usize> },
+    /// It is long-lived stale, and the peer does not know what that means (RFC 9494 §4.3).
+    LongStale,
     /// There is no next hop this peer could use.
     NoNextHop(&'static str),
 }
@@ -100,6 +104,9 @@ impl fmt::Display for Withheld {
             Self::Policy { name, rule: None } => {
                 write!(f, "export policy {name}: no rule accepts it")
             }
+            Self::LongStale => f.write_str(
+                "it is long-lived stale, and the peer does not know long-lived graceful restart",
+            ),
             Self::NoNextHop(why) => f.write_str(why),
         }
     }
@@ -152,6 +159,10 @@ impl Treatment {
             } else {
                 peer.config.add_path.send_max
             },
+            knows_long_stale: peer
+                .session
+                .as_ref()
+                .is_some_and(|live| live.knows_long_stale),
             draining: settings.draining,
             cluster_id: settings.cluster_id,
             told_of,
@@ -249,6 +260,9 @@ impl Treatment {
             if forbidden && attributes.communities.contains(&community) {
                 return Err(Withheld::Community(name));
             }
+        }
+        if !self.knows_long_stale && attributes.communities.contains(&Community::LLGR_STALE) {
+            return Err(Withheld::LongStale);
         }
         match (kind, self.kind) {
             (PeerKind::Internal, PeerKind::Internal) if client || self.client => Ok(()),

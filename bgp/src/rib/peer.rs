@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::{
     route::Source,
-    task::{Order, Outbound, PeerId, Refreshing, Room, Session},
+    task::{LongLived, Order, Outbound, PeerId, Refreshing, Room, Session},
 };
 use crate::{
     config::{PeerAsn, PeerConfig},
@@ -45,6 +45,8 @@ pub(super) struct Peer {
     pub(super) updates_out: u64,
     /// Restart time it told when it went, for how long to wait once it is back.
     pub(super) restart_time: Duration,
+    /// How long its routes stay after that.
+    pub(super) long_lived: LongLived,
 }
 
 /// An Established session.
@@ -55,6 +57,8 @@ pub(super) struct Live {
     pub(super) expects: Families,
     pub(super) outbound: Outbound,
     pub(super) since: Instant,
+    /// It may be told of long-lived stale routes.
+    pub(super) knows_long_stale: bool,
     /// Our End-of-RIB is not yet sent.
     pub(super) end_of_rib_due: Families,
     /// It asked for a refresh that has not begun.
@@ -77,8 +81,10 @@ pub(super) struct Inbound {
     pub(super) end_of_rib: bool,
     /// When the session ended that the oldest of what is stale came by.
     pub(super) stale_since: Option<Instant>,
-    /// When what is still stale goes.
+    /// When what is still stale goes, or becomes long-lived stale.
     pub(super) stale_until: Option<Instant>,
+    /// When what is long-lived stale goes (RFC 9494).
+    pub(super) long_stale_until: Option<Instant>,
     /// When what was not repeated since its Begin-of-RR goes, even without an End (RFC 7313 §4).
     pub(super) refresh_until: Option<Instant>,
     /// Its last Begin-of-RR.
@@ -123,6 +129,7 @@ impl Peer {
             astray_said: None,
             updates_out: 0,
             restart_time: Duration::ZERO,
+            long_lived: LongLived::default(),
         }
     }
 
@@ -152,6 +159,7 @@ impl Peer {
             expects: session.expects_end_of_rib & families,
             outbound: session.outbound,
             since: now,
+            knows_long_stale: session.knows_long_stale,
             end_of_rib_due: families,
             refresh_due: Families::empty(),
             refresh_ends: Families::empty(),

@@ -67,9 +67,14 @@ impl Rib {
             || peer.kind != session.kind;
         let known = peer.received() > 0;
         peer.establish(now, session);
+        for family in (Families::all() - preserved).each() {
+            peer.inbound_mut(family).long_stale_until = None;
+        }
         let restart = peer.restart_time.max(REPEAT);
         for family in preserved.each() {
-            peer.inbound_mut(family).stale_until = Some(now + restart);
+            let inbound = peer.inbound_mut(family);
+            // What is long-lived stale already has its own time, which goes on (RFC 9494 §4.2).
+            inbound.stale_until = inbound.long_stale_until.or(Some(now + restart));
         }
         if known && another {
             self.remove_where(id, Families::all(), |_| true);
@@ -130,6 +135,7 @@ impl Rib {
         let inbound = peer.inbound_mut(family);
         inbound.end_of_rib = true;
         inbound.stale_until = None;
+        inbound.long_stale_until = None;
         if inbound.stale > 0 {
             self.remove_where(id, family.into(), |route| {
                 route.flags.contains(Flags::STALE)
@@ -188,9 +194,11 @@ impl Rib {
             Ending::Restarting {
                 families,
                 restart_time,
+                long_lived,
                 yields,
             } => {
                 peer.restart_time = restart_time;
+                peer.long_lived = long_lived;
                 for family in families.each() {
                     peer.inbound_mut(family).stale_until = Some(now + restart_time);
                 }
@@ -205,6 +213,7 @@ impl Rib {
         if let Some(peer) = self.peers.get_mut(&id) {
             for inbound in &mut peer.families {
                 inbound.stale_until = None;
+                inbound.long_stale_until = None;
             }
         }
     }
@@ -223,6 +232,8 @@ impl Rib {
             let since = inbound.stale_since.filter(|_| inbound.stale > 0);
             match since {
                 Some(since) if now < since + restart_time => {}
+                // They have their time, and are nobody's first choice meanwhile.
+                Some(_) if inbound.long_stale_until.is_some() => {}
                 _ => {
                     overdue |= family.into();
                     inbound.stale_since = Some(now);
@@ -371,10 +382,7 @@ impl Rib {
             .filter(|(_, _, stale, refresh)| *stale || *refresh)
             .collect();
         for (id, family, stale, refresh) in due {
-            if stale {
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.inbound_mut(family).stale_until = None;
-                }
+            if stale && !self.keep_longer(now, id, family) {
                 self.remove_where(id, family.into(), |route| {
                     route.flags.contains(Flags::STALE)
                 });
@@ -383,6 +391,29 @@ impl Rib {
                 self.refreshed(id, family);
             }
         }
+    }
+
+    /// The restart time of a peer is over: its stale routes stay as a last resort, marked as such, where that was agreed
+    /// (RFC 9494 §4.2). Says whether they do.
+    fn keep_longer(&mut self, now: Instant, id: PeerId, family: Family) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return false;
+        };
+        let time = peer.long_lived.of(family);
+        let inbound = peer.inbound_mut(family);
+        inbound.stale_until = None;
+        if inbound.stale == 0 || time.is_zero() {
+            inbound.long_stale_until = None;
+            return false;
+        }
+        let until = *inbound.long_stale_until.get_or_insert(now + time);
+        if now >= until {
+            inbound.long_stale_until = None;
+            return false;
+        }
+        inbound.stale_until = Some(until);
+        self.mark_long_stale(id, family);
+        true
     }
 
     /// Complete is who has heard from every peer that is configured (RFC 4724 §4.1), or has waited long enough. A peer that

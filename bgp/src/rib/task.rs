@@ -60,9 +60,56 @@ pub enum Ending {
         families: Families,
         /// Restart time it told us.
         restart_time: Duration,
+        /// How long they stay after that as a last resort (RFC 9494).
+        long_lived: LongLived,
         /// A stale route yields to any fresh one (RFC 8538 was agreed and the hold timer ended the session).
         yields: bool,
     },
+}
+
+/// The long-lived stale time of each family (RFC 9494); zero: nothing stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LongLived {
+    v4: Duration,
+    v6: Duration,
+}
+
+impl LongLived {
+    /// Nothing stays.
+    pub const NONE: Self = Self {
+        v4: Duration::ZERO,
+        v6: Duration::ZERO,
+    };
+
+    /// How long routes of a family stay.
+    #[must_use]
+    pub const fn of(self, family: Family) -> Duration {
+        match family {
+            Family::IPv4 => self.v4,
+            Family::IPv6 => self.v6,
+        }
+    }
+
+    /// Routes of a family stay so long.
+    pub const fn set(&mut self, family: Family, time: Duration) {
+        match family {
+            Family::IPv4 => self.v4 = time,
+            Family::IPv6 => self.v6 = time,
+        }
+    }
+
+    /// The longest of them.
+    #[must_use]
+    pub fn longest(self) -> Duration {
+        self.v4.max(self.v6)
+    }
+
+    /// The families whose routes stay.
+    #[must_use]
+    pub fn families(self) -> Families {
+        let stays = |family: &Family| !self.of(*family).is_zero();
+        Family::ALL.into_iter().filter(stays).collect()
+    }
 }
 
 /// An established session, as the Rib needs to know it.
@@ -92,6 +139,8 @@ pub struct Session {
     pub expects_end_of_rib: Families,
     /// Families whose forwarding state it preserved over its restart (F bit); routes of others from before are gone.
     pub preserved: Families,
+    /// It knows long-lived stale routes, and may be told of them (RFC 9494 §4.3).
+    pub knows_long_stale: bool,
     /// Where encoded messages go.
     pub outbound: Outbound,
 }

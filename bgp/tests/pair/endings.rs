@@ -3,8 +3,8 @@
 use bgp::{
     config::GracefulRestartConfig,
     peer::fsm::{Event, Loss},
-    prefix::Families,
-    rib::task::Ending,
+    prefix::{Families, Family},
+    rib::task::{Ending, LongLived},
     wire::{Cease, Notification},
 };
 
@@ -13,11 +13,13 @@ use crate::harness::*;
 const KEPT: Ending = Ending::Restarting {
     families: Families::all(),
     restart_time: seconds(120),
+    long_lived: LongLived::NONE,
     yields: false,
 };
 const KEPT_BUT_YIELDS: Ending = Ending::Restarting {
     families: Families::all(),
     restart_time: seconds(120),
+    long_lived: LongLived::NONE,
     yields: true,
 };
 
@@ -283,4 +285,34 @@ fn the_r_bit_is_ours_until_all_routes_are_in_and_the_f_bit_from_the_first_sessio
     pair.break_all();
     pair.settle();
     assert_eq!(bits(&pair), (false, true));
+}
+
+/// How long routes of the peer stay on each side after a break, if A and B offer so many seconds.
+fn long_lived(offers: [u32; 2]) -> [Option<LongLived>; 2] {
+    let mut pair = Pair::established(|side, config| {
+        if let Some(restart) = &mut config.graceful_restart {
+            restart.long_lived = offers[side];
+        }
+    });
+    pair.break_all();
+    pair.sides.each_ref().map(|side| match side.downs[..] {
+        [Ending::Restarting { long_lived, .. }] => Some(long_lived),
+        _ => None,
+    })
+}
+
+/// The same for both families.
+fn both(time: u64) -> Option<LongLived> {
+    let mut long_lived = LongLived::NONE;
+    for family in Family::ALL {
+        long_lived.set(family, seconds(time));
+    }
+    Some(long_lived)
+}
+
+#[test]
+fn routes_stay_longer_where_both_offered_it_as_long_as_their_owner_asks() {
+    assert_eq!(long_lived([600, 3600]), [both(3600), both(600)]);
+    assert_eq!(long_lived([0, 3600]), [both(0); 2]);
+    assert_eq!(long_lived([0, 0]), [both(0); 2]);
 }

@@ -7,7 +7,7 @@ use bgp::{
     config::{CommunityValue, Match, Policy, PrefixRange, Rule, Set, Source, Verdict},
     owners::{Owner, Owners},
     prefix::{Families, Family, Prefix},
-    rib::task::{Ending, PeerChange},
+    rib::task::{Ending, LongLived, PeerChange},
     status::PeerKind,
     wire::{Attributes, Community, Nlri, Update, refresh::RefreshKind},
 };
@@ -55,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (peer.clone(), 0..5_usize).prop_map(|(peer, most)| Step::Read(peer, most)),
         8 => Just(Step::Flush),
         2 => (0..3000_u64).prop_map(Step::Wait),
+        1 => (100_000..300_000_u64).prop_map(Step::Wait),
         1 => (peer.clone(), any::<bool>()).prop_map(|(peer, v6)| Step::Ask(peer, v6)),
         1 => peer.clone().prop_map(Step::Begin),
         1 => peer.clone().prop_map(Step::End),
@@ -94,6 +95,18 @@ fn kind(peer: u32) -> PeerKind {
     }
 }
 
+/// For some the routes of a peer stay longer.
+fn long_lived(peer: u32) -> LongLived {
+    let mut long_lived = LongLived::NONE;
+    if peer.is_multiple_of(2) {
+        long_lived.set(Family::IPv4, Duration::from_secs(600));
+    }
+    if peer == 4 {
+        long_lived.set(Family::IPv6, Duration::from_secs(1));
+    }
+    long_lived
+}
+
 /// Some tell several paths.
 fn path_id(peer: u32, id: u32) -> u32 {
     if peer.is_multiple_of(3) { id } else { 0 }
@@ -119,7 +132,7 @@ fn route(peer: u32, prefix: Prefix, how: u8) -> Attributes {
         route.local_pref = Some(200);
     }
     if how & 48 == 48 {
-        route.communities = Box::new([Community::NO_EXPORT]);
+        route.communities = Box::new([Community::NO_EXPORT, Community::NO_LLGR]);
     }
     if how & 48 == 32 {
         route.communities = Box::new([Community(7)]);
@@ -211,6 +224,7 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                 world.up_with(peer, |session| {
                     session.preserved = preserved;
                     session.context.add_path_send = several(peer);
+                    session.knows_long_stale = peer % 2 == 1;
                 });
             }
         }
@@ -227,6 +241,7 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                     Ending::Restarting {
                         families: Families::all(),
                         restart_time: Duration::from_secs(120),
+                        long_lived: long_lived(peer),
                         yields,
                     },
                 );
@@ -383,6 +398,7 @@ fn afresh(world: &World, known: &Known) -> World {
         if peer.is_up() {
             fresh.up_with(*number, |session| {
                 session.context.add_path_send = several(*number);
+                session.knows_long_stale = number % 2 == 1;
             });
             for (nlri, route) in known.routes.get(number).into_iter().flatten() {
                 fresh.announce_with(*number, route.clone(), vec![*nlri]);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bgp::{
     prefix::{Families, Family},
-    rib::task::{Ending, Session},
+    rib::task::{Ending, LongLived, Session},
     status::{Fate, PeerKind::External},
-    wire::refresh::RefreshKind,
+    wire::{Community, refresh::RefreshKind},
 };
 
 use crate::world::{World, attributes, prefix, settings};
@@ -21,6 +21,7 @@ fn restarting() -> Ending {
     Ending::Restarting {
         families: Families::all(),
         restart_time: RESTART,
+        long_lived: LongLived::NONE,
         yields: false,
     }
 }
@@ -102,6 +103,7 @@ fn only_families_whose_forwarding_state_is_kept_stay() {
         Ending::Restarting {
             families: Families::IPV6,
             restart_time: RESTART,
+            long_lived: LongLived::NONE,
             yields: false,
         },
     );
@@ -212,6 +214,7 @@ fn what_yields_still_yields_after_a_second_restart() {
     let yields = Ending::Restarting {
         families: Families::all(),
         restart_time: RESTART,
+        long_lived: LongLived::NONE,
         yields: true,
     };
     world.down(1, yields);
@@ -255,6 +258,7 @@ fn a_stale_route_stays_the_best_unless_it_yields() {
             Ending::Restarting {
                 families: Families::all(),
                 restart_time: RESTART,
+                long_lived: LongLived::NONE,
                 yields,
             },
         );
@@ -375,4 +379,112 @@ fn after_our_own_restart_end_of_rib_waits_for_the_others() {
     }
     world.settle();
     assert_eq!((world.peer(1).ends.len(), world.peer(2).ends.len()), (2, 2));
+}
+
+/// Restart time 120 s, and another hour for IPv4.
+fn for_long() -> Ending {
+    let mut long_lived = LongLived::NONE;
+    long_lived.set(Family::IPv4, Duration::from_secs(3600));
+    Ending::Restarting {
+        families: Families::all(),
+        restart_time: RESTART,
+        long_lived,
+        yields: false,
+    }
+}
+
+/// As `world`, and peer 3 listens who knows what long-lived stale is; A may stay long, B not.
+fn long_lived() -> World {
+    let mut world = world();
+    world.add(3, External, |_| {});
+    world.up_with(3, |session| session.knows_long_stale = true);
+    let mut refuses = attributes(1, External, 1);
+    refuses.communities = Box::new([Community::NO_LLGR]);
+    world.announce_with(1, refuses, vec![prefix(B).into()]);
+    world.settle();
+    world.down(1, for_long());
+    world.settle();
+    world
+}
+
+#[test]
+fn after_the_restart_time_routes_stay_as_a_last_resort_where_that_was_agreed() {
+    let mut world = long_lived();
+    assert_eq!(world.prefixes_of(2), [A, B, V6]);
+    world.wait(RESTART);
+    assert_eq!(
+        world.prefixes_of(3),
+        [A],
+        "not what refuses it, nor the other family"
+    );
+    let told = world.peer(3).told(A).expect("told");
+    assert!(told.communities.contains(&Community::LLGR_STALE));
+    assert!(
+        world.prefixes_of(2).is_empty(),
+        "who does not know what that is"
+    );
+    assert!(world.kernel.contains_key(&prefix(A)));
+    world.wait(Duration::from_secs(3600));
+    assert!(world.prefixes_of(3).is_empty());
+    assert!(world.kernel.is_empty());
+}
+
+#[test]
+fn any_other_route_is_better_than_a_long_lived_stale_one() {
+    let mut world = long_lived();
+    world.add(4, External, |_| {});
+    world.up(4);
+    let worse = attributes(4, External, 7);
+    world.announce_with(4, worse.clone(), vec![prefix(A).into()]);
+    world.settle();
+    assert_ne!(world.peer(3).told(A).expect("told").as_path.hops(), 9);
+    world.wait(RESTART);
+    world.settle();
+    assert_eq!(world.peer(3).told(A).expect("told").as_path.hops(), 9);
+    assert_eq!(world.prefixes_of(2), [A]);
+}
+
+#[test]
+fn a_long_lived_stale_route_stays_until_its_peer_is_back_and_has_told_all() {
+    let mut world = long_lived();
+    world.wait(RESTART + Duration::from_secs(1800));
+    world.up_with(1, preserving);
+    world.settle();
+    assert!(world.kernel.contains_key(&prefix(A)));
+    world.announce(1, &[A]);
+    world.settle();
+    let told = world.peer(3).told(A).expect("told");
+    assert!(!told.communities.contains(&Community::LLGR_STALE));
+    world.end_of_rib(1, Family::IPv4);
+    world.end_of_rib(1, Family::IPv6);
+    world.wait(Duration::from_secs(7200));
+    assert_eq!(world.prefixes_of(2), [A]);
+}
+
+#[test]
+fn a_peer_that_does_not_come_back_for_good_does_not_prolong_it() {
+    let mut world = long_lived();
+    for _ in 0..40 {
+        world.wait(RESTART);
+        world.up_with(1, preserving);
+        world.wait(Duration::from_secs(1));
+        world.down(1, for_long());
+    }
+    world.settle();
+    assert!(world.kernel.is_empty(), "the hour is over");
+}
+
+#[test]
+fn another_import_does_not_make_a_long_lived_stale_route_fresh() {
+    let mut world = long_lived();
+    world.wait(RESTART);
+    world.change(1, |config| {
+        config.import = std::sync::Arc::new(bgp::config::Policy::always(
+            "other",
+            bgp::config::Verdict::Accept,
+        ));
+    });
+    world.settle();
+    let told = world.peer(3).told(A).expect("told");
+    assert!(told.communities.contains(&Community::LLGR_STALE));
 }

@@ -10,8 +10,8 @@ use std::{
 use bgp::{
     prefix::{Families, Prefix},
     rib::task::{
-        Ended, Ending, Install, Order, Outbound, PeerChange, PeerId, PeerMessage, Refreshing,
-        RibHandle, Room, Session,
+        Ended, Ending, Install, LongLived, Order, Outbound, PeerChange, PeerId, PeerMessage,
+        Refreshing, RibHandle, Room, Session,
     },
     speaker::RouteQuery,
     status::PeerKind::External,
@@ -49,6 +49,7 @@ fn session(number: u32) -> (Session, Ends) {
         refresh: Refreshing::No,
         expects_end_of_rib: Families::IPV4,
         preserved: Families::empty(),
+        knows_long_stale: false,
         outbound: Outbound {
             messages,
             room: room.clone(),
@@ -245,6 +246,7 @@ async fn a_stale_route_leaves_when_its_time_is_over_without_any_message() {
     let restarting = Ending::Restarting {
         families: Families::IPV4,
         restart_time: Duration::from_millis(50),
+        long_lived: LongLived::NONE,
         yields: false,
     };
     rib.send(PeerId(1), PeerMessage::Down(restarting))

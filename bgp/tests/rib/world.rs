@@ -355,6 +355,7 @@ impl World {
             refresh: peer.refresh,
             expects_end_of_rib: Families::empty(),
             preserved: Families::empty(),
+            knows_long_stale: false,
             outbound: Outbound {
                 messages,
                 room: room.clone(),

@@ -3,6 +3,7 @@
 mod a_control_plane_is_real;
 mod a_daemon_may_do_no_more_than_it_needs;
 mod a_fault_stays_where_it_is;
+mod a_long_restart_keeps_routes;
 mod a_node_cannot_take_anothers_pods;
 mod a_node_in_trouble_says_so;
 mod a_session_keeps_its_secret;
