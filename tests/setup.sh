@@ -75,30 +75,30 @@ need_packages() {
 # etcd, kube-apiserver, kube-controller-manager and kubectl for the stories told in a cluster: what KUBEBUILDER_ASSETS names, or built
 # from the Go modules that tests/kubernetes pins, once for all checkouts of this user. Without them these stories are skipped, and say why.
 need_kubernetes() {
+  find_kubernetes || say "THE STORIES IN A CLUSTER ARE SKIPPED: $WITHOUT_KUBERNETES"
+}
+
+# Sets KUBEBUILDER_ASSETS, or WITHOUT_KUBERNETES to the reason why there is none.
+find_kubernetes() {
   [ -z "${KUBEBUILDER_ASSETS:-}" ] || return 0
   local sources=tests/kubernetes key folder version
   key=$(cat $sources/go.mod $sources/go.sum $sources/*.go | sha256sum | cut -c1-16)
   folder=${XDG_CACHE_HOME:-$HOME/.cache}/routelet/kubernetes-$key
   if [ ! -x "$folder/kubernetes" ]; then
     if ! command -v go >/dev/null; then
-      without_kubernetes "there is no Go here to build the API server with (https://go.dev/dl), and KUBEBUILDER_ASSETS is not set"
-      return 0
+      export WITHOUT_KUBERNETES="there is no Go here to build the API server with (https://go.dev/dl), and KUBEBUILDER_ASSETS is not set"
+      return 1
     fi
     mkdir -p "$folder"
     version=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' $sources/go.mod)
     say "Building etcd and Kubernetes $version from their Go modules. Once: it takes a quarter of an hour on two processors and 3 GB in Go's caches."
     if ! build_kubernetes $sources "$folder" "$version"; then
-      without_kubernetes "the API server could not be built from its Go modules (what go said stands in $folder/log)"
+      export WITHOUT_KUBERNETES="the API server could not be built from its Go modules (what go said stands in $folder/log)"
       tail -n 5 "$folder/log" >&2
-      return 0
+      return 1
     fi
   fi
   export KUBEBUILDER_ASSETS=$folder
-}
-
-without_kubernetes() {
-  export WITHOUT_KUBERNETES=$1
-  say "THE STORIES IN A CLUSTER ARE SKIPPED: $1"
 }
 
 # Two checkouts may want it at the same time: the second waits for the first.

@@ -7,7 +7,8 @@
 //!                                                           ├─ ask, get: HTTP on a socket                      (proxy.rs)
 //!                                                           ├─ create, apply, patch, delete                    (write.rs)
 //!                                                           ├─ join, place: what a kubelet would do            (kubelet.rs)
-//!                                                           └─ says, event: what daemons told                  (told.rs)
+//!                                                           ├─ says, event: what daemons told                  (told.rs)
+//! topologies/cluster.clab.yml → Lab ── ControlPlane::of ────┴─ and all its nodes join                          (topology.rs)
 //! ```
 
 mod identity;
@@ -17,6 +18,7 @@ pub mod programs;
 mod proxy;
 mod server;
 mod told;
+mod topology;
 mod write;
 
 use std::collections::BTreeMap;
@@ -54,6 +56,7 @@ pub struct ControlPlane<'lab> {
     addresses: Vec<String>,
     authority: Authority,
     servers: Mutex<BTreeMap<Server, Background>>,
+    lifetime: Lifetime,
     proxy: Proxy,
 }
 
@@ -61,6 +64,15 @@ pub struct ControlPlane<'lab> {
 fn names(addresses: &[String]) -> Vec<&str> {
     let addresses = addresses.iter().map(String::as_str);
     addresses.chain(server::OWN_SERVICE).collect()
+}
+
+/// How long the servers of a control plane run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as whoever started them; they can be ended one by one.
+    Story,
+    /// As long as the lab, which may be left up.
+    Lab,
 }
 
 /// The name of its node.
@@ -153,7 +165,8 @@ pub fn story_on(
     let programs: Vec<_> = programs.unwrap_or_else(|error| panic!("{error:#}"));
     let segment = segment.control_plane(HOST, &programs);
     tell_in(segment.lab(), |lab| {
-        let control = ControlPlane::start(make, lab, HOST, &addresses(CONTROL_PLANE))?;
+        let addresses = addresses(CONTROL_PLANE);
+        let control = ControlPlane::start(make, lab, HOST, &addresses, Lifetime::Story)?;
         tell(lab, &control).inspect_err(|_| control.autopsy())
     });
 }
@@ -170,7 +183,13 @@ impl Needs {
 
 impl<'lab> ControlPlane<'lab> {
     /// Starts the servers on the node `host`, whose `addresses` the other nodes reach, and waits until they are ready.
-    pub fn start(make: Make, lab: &'lab Lab, host: &str, addresses: &[String]) -> Result<Self> {
+    pub fn start(
+        make: Make,
+        lab: &'lab Lab,
+        host: &str,
+        addresses: &[String],
+        lifetime: Lifetime,
+    ) -> Result<Self> {
         let authority = Authority::new()?;
         let host = lab.node(host)?;
         authority.furnish(&host.path(FOLDER), &names(addresses))?;
@@ -181,6 +200,7 @@ impl<'lab> ControlPlane<'lab> {
             addresses: addresses.to_vec(),
             authority,
             servers: Mutex::default(),
+            lifetime,
             proxy: Proxy::start(make, host, &lab.folder.join(&host.name).join("proxy.log"))?,
         };
         let launch = || {
@@ -194,13 +214,22 @@ impl<'lab> ControlPlane<'lab> {
         Ok(control)
     }
 
+    /// The name of its node.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host.name
+    }
+
     /// Starts a server that does not run. It may take a while until it answers: see [`ControlPlane::ready`].
     pub fn launch(&self, server: Server) -> Result<()> {
         let address = self.addresses.first().context("a node has an address")?;
         let Some(words) = server.words(self.make, address) else {
             return Ok(());
         };
-        let mut command = self.host.tool(&words);
+        let mut command = match self.lifetime {
+            Lifetime::Story => self.host.tool(&words),
+            Lifetime::Lab => self.host.command(&words),
+        };
         // Several control planes share a small machine: memory before speed.
         command.env("GOMAXPROCS", "2").env("GOGC", "50");
         let log = self.log(server);
@@ -381,8 +410,15 @@ impl<'lab> ControlPlane<'lab> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets the servers run on: they end with their lab.
+    pub fn leave(self) {
+        for server in std::mem::take(&mut *self.servers()).into_values() {
+            server.leave();
+        }
+    }
+
     /// Everything of the cluster that may explain a failure, on standard output.
-    fn autopsy(&self) {
+    pub fn autopsy(&self) {
         for words in [
             &["get", "nodes", "-o", "wide"][..],
             &["get", "pods", "-A", "-o", "wide"],

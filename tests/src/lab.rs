@@ -15,6 +15,7 @@ pub use state::{State, sweep};
 
 use crate::clab::{Bind, End, Kind, Link, Network, Node, Topology};
 use crate::container::{Container, Recipe};
+use crate::kubernetes::programs;
 use crate::program::{Program, waits_for_kubelet};
 use crate::shell::{self, Background};
 use crate::wait::{eventually, pause};
@@ -58,12 +59,12 @@ impl Lab {
             let clab = format!("{name}.clab.yml");
             std::fs::copy(source.join(&clab), files.join(&clab))
                 .with_context(|| format!("topology {name}"))?;
-            shell::run(
-                std::process::Command::new("cp")
-                    .arg("-r")
-                    .arg(source.join(name))
-                    .arg(files),
-            )?;
+            // One whose nodes are told everything by an API server has no files.
+            let configuration = source.join(name);
+            if configuration.exists() {
+                let mut copy = std::process::Command::new("cp");
+                shell::run(copy.arg("-r").arg(configuration).arg(files))?;
+            }
             change(files)
         })
     }
@@ -135,11 +136,7 @@ impl Lab {
             .values()
             .map(|node| Ok((node, Program::of(node)?)))
             .collect::<Result<Vec<_>>>()?;
-        let binary = programs
-            .iter()
-            .any(|(_, program)| *program == Program::Routelet)
-            .then(|| routelet(options))
-            .transpose()?;
+        let brought = brought(&programs, options)?;
 
         self.tell("namespaces");
         for netns in self.state.namespaces() {
@@ -147,10 +144,8 @@ impl Lab {
         }
         for (node, program) in &programs {
             if *program != Program::Bridge {
-                let container = self.contain(
-                    node,
-                    binary.as_deref().filter(|_| *program == Program::Routelet),
-                )?;
+                let of_image = brought.iter().filter(|(of, _)| of == program);
+                let container = self.contain(node, of_image.map(|(_, bind)| bind))?;
                 self.state.started(&node.name, container.init)?;
                 self.containers.insert(node.name.clone(), container);
             }
@@ -179,15 +174,15 @@ impl Lab {
         Ok(())
     }
 
-    fn contain(&self, node: &Node, binary: Option<&Path>) -> Result<Container> {
+    fn contain<'a>(
+        &self,
+        node: &Node,
+        of_image: impl Iterator<Item = &'a Bind>,
+    ) -> Result<Container> {
         let folder = self.folder.join(&node.name);
         std::fs::create_dir_all(&folder)?;
         let mut binds = node.binds.clone();
-        binds.extend(binary.map(|binary| Bind {
-            source: binary.to_owned(),
-            target: "/usr/local/bin/routelet".into(),
-            read_only: true,
-        }));
+        binds.extend(of_image.cloned());
         let netns = self.netns(&node.name)?;
         let container = Container::start(&Recipe {
             name: &node.name,
@@ -410,6 +405,26 @@ impl Drop for Lab {
         }
         self.state.clean();
     }
+}
+
+/// What the images of the lab bring that is not Debian's.
+fn brought(nodes: &[(&Node, Program)], options: &Options) -> Result<Vec<(Program, Bind)>> {
+    let wanted = |program| nodes.iter().any(|(_, its)| *its == program);
+    let bind = |source, name| Bind {
+        source,
+        target: Path::new("/usr/local/bin").join(name),
+        read_only: true,
+    };
+    let mut all = Vec::new();
+    if wanted(Program::Routelet) {
+        all.push((Program::Routelet, bind(routelet(options)?, "routelet")));
+    }
+    if wanted(Program::ControlPlane) {
+        let folder = programs::folder()?;
+        let binds = programs::NAMES.map(|name| bind(folder.join(name), name));
+        all.extend(binds.map(|bind| (Program::ControlPlane, bind)));
+    }
+    Ok(all)
 }
 
 /// The routelet to run in the lab.

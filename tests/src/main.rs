@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tests::converge::{Cluster, Proof};
+use tests::kubernetes::{ControlPlane, Lifetime};
 use tests::lab::{State, sweep};
+use tests::program::Program;
 use tests::wait::now;
 use tests::{Lab, Options, Topology, container};
 
@@ -52,36 +54,67 @@ fn lab(file: &Path) -> Result<Lab> {
 }
 
 fn up(file: &Path) -> Result<()> {
-    lab(file)?.keep()
+    let lab = lab(file)?;
+    if let Some(control) = control_plane(&lab, Lifetime::Lab)? {
+        control.found_all()?;
+        control.leave();
+    }
+    lab.keep()
+}
+
+fn control_plane(lab: &Lab, lifetime: Lifetime) -> Result<Option<ControlPlane<'_>>> {
+    if !lab.running(Program::ControlPlane).is_empty() {
+        eprintln!("  {}: control plane", lab.topology.name);
+    }
+    ControlPlane::of(lab, lifetime)
 }
 
 fn run(file: &Path, keep: bool) -> Result<()> {
     let start = now();
     let lab = lab(file)?;
+    let lifetime = if keep { Lifetime::Lab } else { Lifetime::Story };
+    let control = control_plane(&lab, lifetime)?;
     let up = start.elapsed();
-    let checked = demonstrate(&lab, up);
+    let checked = demonstrate(&lab, control.as_ref(), up);
     if keep {
         let name = lab.topology.name.clone();
+        let host = lab.running(Program::ControlPlane).into_iter().next();
+        if let Some(control) = control {
+            control.leave();
+        }
         lab.keep()?;
         println!("\nThe lab stays up. Look around with, for example");
         for command in ["status", "peers", "routes", "fib"] {
             println!("    topologies/run {name} exec node1 routelet {command}");
         }
         println!("    topologies/run {name} exec node1 ip netns exec pod1 ip address");
+        if let Some(host) = host {
+            println!("    topologies/run {name} exec {host} kubectl describe bgpnode node1");
+        }
         println!("and end it with\n    topologies/run {name} down");
     } else {
         if checked.is_err() {
-            for node in lab.running(tests::program::Program::Routelet) {
+            if let Some(control) = &control {
+                control.autopsy();
+            }
+            for node in lab.running(Program::Routelet) {
                 println!("\n---- {node} said last:\n{}", tail(&lab.said(&node), 40));
             }
         }
+        drop(control);
         drop(lab);
     }
     checked
 }
 
-fn demonstrate(lab: &Lab, up: Duration) -> Result<()> {
-    let cluster = Cluster::of(lab)?;
+fn demonstrate(lab: &Lab, control: Option<&ControlPlane<'_>>, up: Duration) -> Result<()> {
+    let cluster = match control {
+        Some(control) => {
+            println!("  {}: the nodes join", lab.topology.name);
+            control.found_all()?
+        }
+        None => Cluster::of(lab)?,
+    };
     println!(
         "  {}: waiting for {} routes in the kernels of {} nodes",
         lab.topology.name,
@@ -111,8 +144,23 @@ fn demonstrate(lab: &Lab, up: Duration) -> Result<()> {
         lab.topology.name
     );
     let proof = cluster.prove(&pods)?;
+    if let Some(control) = control {
+        as_kubectl_shows_it(control, &cluster)?;
+    }
     summary(lab, &cluster, &proof, pods.len(), up, converged);
     proof.holds()
+}
+
+fn as_kubectl_shows_it(control: &ControlPlane<'_>, cluster: &Cluster<'_>) -> Result<()> {
+    for member in &cluster.members {
+        control.is_told(&member.name)?;
+    }
+    for words in [&["get", "nodes", "-o", "wide"][..], &["get", "bgpnodes"]] {
+        let host = control.host();
+        println!("\n{host}# kubectl {}", words.join(" "));
+        print!("{}", control.kubectl(words)?);
+    }
+    Ok(())
 }
 
 fn summary(

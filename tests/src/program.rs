@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::clab::{Kind, Node};
+use crate::kubernetes::{CLUSTER_CIDRS, SERVICE_CIDRS};
 
 /// What runs in a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Program {
     Bird,
     /// The routelet built here.
     Routelet,
+    /// etcd and Kubernetes' own servers, as `tests/setup.sh` builds them; [`crate::kubernetes::ControlPlane`] starts them.
+    ControlPlane,
     /// Nothing but a shell to look around with.
     Shell,
     /// A bridge: nothing runs.
@@ -41,6 +44,7 @@ impl Program {
             ("frr", _) => Self::Frr,
             ("bird", _) => Self::Bird,
             ("routelet", "routelet") => Self::Routelet,
+            ("k3s", "rancher") => Self::ControlPlane,
             ("network-multitool" | "netshoot" | "alpine" | "debian" | "busybox" | "ubuntu", _) => {
                 Self::Shell
             }
@@ -50,12 +54,26 @@ impl Program {
                 node.image
             ),
         };
-        let own_command = node.cmd.is_some() || node.entrypoint.is_some();
-        ensure!(
-            program == Self::Routelet || !own_command,
-            "node {}: cmd and entrypoint are run for routelet's image only",
-            node.name
-        );
+        match program {
+            Self::Routelet => {}
+            Self::ControlPlane => {
+                for (name, ours) in [
+                    ("--cluster-cidr", CLUSTER_CIDRS),
+                    ("--service-cidr", SERVICE_CIDRS),
+                ] {
+                    ensure!(
+                        flag(node, name).is_some_and(|given| given == ours),
+                        "node {}: the servers here run with {name}={ours} and no other",
+                        node.name
+                    );
+                }
+            }
+            _ => ensure!(
+                node.cmd.is_none() && node.entrypoint.is_none(),
+                "node {}: cmd and entrypoint are run for routelet's image only",
+                node.name
+            ),
+        }
         Ok(program)
     }
 
@@ -79,7 +97,7 @@ impl Program {
                         .collect(),
                 )
             }
-            Self::Frr | Self::Shell | Self::Bridge => None,
+            Self::Frr | Self::ControlPlane | Self::Shell | Self::Bridge => None,
         }
     }
 
@@ -87,7 +105,7 @@ impl Program {
     pub fn background(self) -> Option<[&'static str; 2]> {
         match self {
             Self::Frr => Some(["/usr/lib/frr/frrinit.sh", "start"]),
-            Self::Bird | Self::Routelet | Self::Shell | Self::Bridge => None,
+            Self::Bird | Self::Routelet | Self::ControlPlane | Self::Shell | Self::Bridge => None,
         }
     }
 }

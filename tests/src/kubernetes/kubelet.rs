@@ -63,10 +63,14 @@ impl<'lab> ControlPlane<'lab> {
 
     /// `nodeN` of a [`crate::segment::Segment`] joins: its kubelet registers it, and the daemon's pod starts on it.
     pub fn join(&self, number: u8) -> Result<()> {
-        let node = format!("node{number}");
-        self.register(&node, &addresses(number), &json!({}))?;
-        self.place(&node, DAEMON)?;
-        self.lab.start(&node)
+        self.join_as(&format!("node{number}"), &addresses(number))
+    }
+
+    /// The same for a node of the lab by its name, with its addresses.
+    pub(super) fn join_as(&self, node: &str, addresses: &[String]) -> Result<()> {
+        self.register(node, addresses, &json!({}))?;
+        self.place(node, DAEMON)?;
+        self.lab.start(node)
     }
 
     /// Installs us, and the first nodes of a [`crate::segment::Segment`] join; the cluster, once all kernels have all routes.

@@ -1,11 +1,16 @@
 //! Every topology converges; every pod reaches every pod under its own address, bare, in both families; every node reaches every pod.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tests::Lab;
+use tests::converge::Cluster;
+use tests::kubernetes::{ControlPlane, Lifetime, programs};
 use tests::story::{CONVERGENCE, story};
 
 fn converges(lab: &Lab) -> Result<()> {
-    let cluster = lab.converged()?;
+    talks(&lab.converged()?)
+}
+
+fn talks(cluster: &Cluster<'_>) -> Result<()> {
     let pods = cluster.pods()?;
     cluster.reach(&pods, CONVERGENCE)?;
     let proof = cluster.prove(&pods)?;
@@ -79,5 +84,34 @@ fn dual_homed_converges() {
             }
         }
         Ok(())
+    });
+}
+
+#[test]
+fn cluster_converges() {
+    if let Err(why) = programs::folder() {
+        println!("skipped: {why:#}");
+        return;
+    }
+    story("cluster", |lab| {
+        let control = ControlPlane::of(lab, Lifetime::Story)?.context("it has a control plane")?;
+        let told = || {
+            let cluster = control.found_all()?;
+            cluster.converge(CONVERGENCE)?;
+            talks(&cluster)?;
+            for member in &cluster.members {
+                control.is_told(&member.name)?;
+            }
+            // As a newcomer asks, with nothing but the environment of the node.
+            let nodes = lab
+                .node(control.host())?
+                .run(&["kubectl", "get", "bgpnodes"])?;
+            ensure!(
+                nodes.lines().count() == 1 + cluster.members.len(),
+                "{nodes}"
+            );
+            Ok(())
+        };
+        told().inspect_err(|_| control.autopsy())
     });
 }

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use tests::Lab;
 use tests::cni::Pod;
 use tests::converge::Cluster;
-use tests::kubernetes::{ControlPlane, Server, ours, story, v1};
+use tests::kubernetes::{Server, story};
 use tests::segment::Segment;
 use tests::story::{CONVERGENCE, at, peers};
 use tests::wait::eventually;
@@ -18,7 +18,7 @@ fn a_mesh_forms_by_itself_and_nodes_join_and_leave() {
         cluster.reach(&pods, CONVERGENCE)?;
         cluster.prove(&pods)?.holds()?;
         for member in &cluster.members {
-            told(control, &member.name)?;
+            control.is_told(&member.name)?;
         }
 
         control.join(4)?;
@@ -46,17 +46,6 @@ fn a_mesh_forms_by_itself_and_nodes_join_and_leave() {
             .collect();
         cluster.reach(&stayed, CONVERGENCE)
     });
-}
-
-/// Waits until the API server has been told that the node is ready and its routes are in the kernel.
-fn told(control: &ControlPlane<'_>, node: &str) -> Result<()> {
-    eventually(CONVERGENCE, &format!("{node} is ready"), || {
-        let ready = control.condition(&ours("bgpnodes", node), "Ready")?;
-        ensure!(ready == "True", "Ready is {ready}");
-        let without = control.condition(&v1("nodes", node), "NetworkUnavailable")?;
-        ensure!(without == "False", "NetworkUnavailable is {without}");
-        Ok(())
-    })
 }
 
 /// Since when the sessions of all nodes are up.
