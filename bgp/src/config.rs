@@ -131,7 +131,8 @@ pub enum PeerAsn {
 pub enum Connect {
     /// We dial at once.
     Dial,
-    /// We listen, and dial only if nothing has come for this long (the higher address of two equal speakers).
+    /// We listen, and dial only if nothing has come for this long (the higher address of two equal speakers); when we start,
+    /// for a second at most.
     After(Duration),
     /// We never dial.
     Passive,

@@ -60,7 +60,7 @@ fn a_dial_without_an_answer_is_given_up_and_repeated() {
 }
 
 #[test]
-fn the_one_that_listens_dials_only_after_ten_seconds() {
+fn the_one_that_listens_dials_a_second_after_its_start_and_then_only_after_ten() {
     let mut pair = Pair::new(|side, config| {
         if side == B {
             config.connect = Connect::After(seconds(10));
@@ -71,8 +71,10 @@ fn the_one_that_listens_dials_only_after_ten_seconds() {
     pair.start(B);
     assert_eq!(pair.sides[B].fsm.state(), SessionState::Active);
     pair.pass(seconds(30));
-    let first = pair.sides[B].dials[0] - begun;
-    assert!(jittered(first, seconds(10)), "{first:?}");
+    let dials = &pair.sides[B].dials;
+    let (first, second) = (dials[0] - begun, dials[1] - dials[0]);
+    assert!(jittered(first, seconds(1)), "{first:?}");
+    assert!(jittered(second, seconds(10)), "{second:?}");
 }
 
 #[test]

@@ -8,13 +8,14 @@ impl Fsm {
         if !matches!(self.effort, Effort::Stopped | Effort::Held) {
             return;
         }
+        let from_rest = self.effort == Effort::Stopped;
         self.effort = Effort::Waiting;
         self.deadlines.set(Timer::IdleHold, None);
         match self.config.connect {
             Connect::Dial => self.dial(now),
-            Connect::After(wait) => self
-                .deadlines
-                .set(Timer::ConnectRetry, Some(now + self.jitter.on(wait))),
+            // The other may have dialled in vain until we were there, and its next dial be far away.
+            Connect::After(wait) if from_rest => self.dial_after(now, wait.min(Self::FIRST_RETRY)),
+            Connect::After(wait) => self.dial_after(now, wait),
             Connect::Passive => {}
         }
         self.because("started");
@@ -145,11 +146,14 @@ impl Fsm {
     pub(super) fn wait_or_dial(&mut self, now: Instant) {
         match self.config.connect {
             Connect::Dial if self.effort == Effort::Waiting => self.dial(now),
-            Connect::After(wait) if self.effort == Effort::Waiting => self
-                .deadlines
-                .set(Timer::ConnectRetry, Some(now + self.jitter.on(wait))),
+            Connect::After(wait) if self.effort == Effort::Waiting => self.dial_after(now, wait),
             _ => {}
         }
+    }
+
+    fn dial_after(&mut self, now: Instant, wait: Duration) {
+        let at = now + self.jitter.on(wait);
+        self.deadlines.set(Timer::ConnectRetry, Some(at));
     }
 
     /// Active: wait, the longer the more attempts there were, and listen.
@@ -168,8 +172,7 @@ impl Fsm {
             Connect::After(wait) => backed_off.max(wait),
             Connect::Passive => return,
         };
-        let at = now + self.jitter.on(wait);
-        self.deadlines.set(Timer::ConnectRetry, Some(at));
+        self.dial_after(now, wait);
     }
 
     pub(super) fn dial(&mut self, now: Instant) {
