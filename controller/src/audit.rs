@@ -2,6 +2,7 @@
 //! lead into the pod network. One pure function says what differs; `lasting` says what differs for good.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
@@ -54,7 +55,7 @@ pub(crate) struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node: Option<String>,
     /// Why, and what to do.
-    pub(crate) because: String,
+    pub(crate) because: Cow<'static, str>,
     /// Something else that is reported anyway explains it: a session that is down.
     pub(crate) explained: bool,
 }
@@ -83,12 +84,11 @@ pub(crate) struct Evidence<'a> {
 
 /// The problems among what has lasted: what is still so, and is not a problem elsewhere.
 pub(crate) fn lasting(astray: &[Finding], now: &Audit) -> Vec<Problem> {
-    let key = |finding: &Finding| (finding.is, finding.prefix);
-    let lasted: BTreeSet<_> = astray.iter().map(key).collect();
+    let lasted: BTreeSet<_> = astray.iter().map(Finding::key).collect();
     let mut problems: Vec<Problem> = now
         .findings
         .iter()
-        .filter(|finding| !finding.explained && lasted.contains(&key(finding)))
+        .filter(|finding| !finding.explained && lasted.contains(&finding.key()))
         .map(Finding::problem)
         .take(TOLD)
         .collect();
@@ -106,12 +106,16 @@ pub(crate) fn ranges(desired: &Desired) -> Vec<Prefix> {
         .collect()
 }
 
-/// What differs from what the cluster says should be. Nothing is expected of a node that has no peers to hear it from, nor
-/// before the initial routes are in.
+/// Nothing is expected of a node that has no peers to hear it from, nor before the initial routes are in.
+pub(crate) fn expects(desired: &Desired, speaker: &SpeakerStatus) -> bool {
+    let alone = desired.speaker.peers.is_empty() && desired.speaker.ranges.is_empty();
+    speaker.complete && !alone
+}
+
+/// What differs from what the cluster says should be.
 pub(crate) fn audit(evidence: &Evidence<'_>) -> Audit {
     let desired = evidence.desired;
-    let alone = desired.speaker.peers.is_empty() && desired.speaker.ranges.is_empty();
-    if alone || !evidence.speaker.complete {
+    if !expects(desired, evidence.speaker) {
         return Audit::default();
     }
     let owners = &desired.speaker.owners;
@@ -147,16 +151,17 @@ pub(crate) fn audit(evidence: &Evidence<'_>) -> Audit {
 }
 
 /// Why a route does not lead to its owner, if it does not. One that leads to no node may be on the way there.
-fn astray(owners: &Owners, owner: &str, reach: &Reach) -> Option<String> {
+fn astray(owners: &Owners, owner: &str, reach: &Reach) -> Option<Cow<'static, str>> {
     let (hop, other) = reach.next_hops.iter().find_map(|hop| {
         let other = owners.at(*hop)?;
         (other.name != owner && !other.forwards).then_some((hop, other))
     })?;
-    Some(format!(
+    let because = format!(
         "its route, from {}, leads to node {} ({hop}): look at what that peer announces",
         reach.from.as_deref().unwrap_or("this node"),
         other.name
-    ))
+    );
+    Some(because.into())
 }
 
 /// The evidence, for many questions.
@@ -192,7 +197,7 @@ impl<'a> Known<'a> {
     }
 
     /// What keeps a route that the speaker has out of the kernel.
-    fn not_in_kernel(&self, prefix: &Prefix) -> Option<(Deviation, String, bool)> {
+    fn not_in_kernel(&self, prefix: &Prefix) -> Option<(Deviation, Cow<'static, str>, bool)> {
         let (is, because) = match self.kernel.get(&prefix.network())? {
             RouteState::Refused {
                 kind: "foreign-route",
@@ -208,7 +213,7 @@ impl<'a> Known<'a> {
         };
         Some((
             is,
-            format!("its route is not in the kernel: {because}"),
+            format!("its route is not in the kernel: {because}").into(),
             false,
         ))
     }
@@ -219,31 +224,29 @@ impl<'a> Known<'a> {
         prefix: &Prefix,
         addresses: &[IpAddr],
         reach: Option<&Reach>,
-    ) -> Option<(Deviation, String, bool)> {
+    ) -> Option<(Deviation, Cow<'static, str>, bool)> {
         if self.wide.iter().any(|wide| wide.contains(prefix)) {
             return None;
         }
         if let Some(Refused { from, why }) = reach.and_then(|reach| reach.refused.as_ref()) {
             let because = format!("{from} announces it, but it is refused: {why}");
-            return Some((Deviation::Missing, because, false));
+            return Some((Deviation::Missing, because.into(), false));
         }
         let session = addresses
             .iter()
             .find_map(|address| self.sessions.get(address));
         let (because, explained) = match session {
             Some(peer) if !is_up(peer) => (
-                format!("there is no session with the node ({:?}): routelet peers {} says why", peer.state, peer.name),
+                format!("there is no session with the node ({:?}): routelet peers {} says why", peer.state, peer.name).into(),
                 true,
             ),
-            _ if !self.any_session => {
-                ("no session at all is up: routelet peers says why".to_owned(), true)
-            }
+            _ if !self.any_session => ("no session at all is up: routelet peers says why".into(), true),
             Some(peer) => (
-                format!("{} does not announce it: look at routelet status on that node", peer.name),
+                format!("{} does not announce it: look at routelet status on that node", peer.name).into(),
                 false,
             ),
             None => (
-                "no peer announces it: look at routelet status on that node, and at what the routers between pass on".to_owned(),
+                "no peer announces it: look at routelet status on that node, and at what the routers between pass on".into(),
                 false,
             ),
         };
@@ -275,12 +278,22 @@ fn extra(evidence: &Evidence<'_>) -> impl Iterator<Item = Finding> {
                 because: format!(
                     "{} announces it, and no node has it as pod CIDR: look at what that peer announces, or keep it out with an import",
                     reach.from.as_deref().unwrap_or("this node")
-                ),
+                )
+                .into(),
                 explained: false,
             })
 }
 
 impl Audit {
+    /// The same with those findings only that nothing else explains: the others may be as many as there are nodes.
+    fn unexplained(&self) -> Self {
+        let findings = self.findings.iter().filter(|finding| !finding.explained);
+        Self {
+            findings: findings.cloned().collect(),
+            ..*self
+        }
+    }
+
     /// The same with so many findings as one reads.
     pub(crate) fn abridged(mut self) -> Self {
         self.findings.truncate(TOLD);
@@ -322,6 +335,11 @@ impl Deviation {
 }
 
 impl Finding {
+    /// What tells it from others.
+    fn key(&self) -> (Deviation, Prefix) {
+        (self.is, self.prefix)
+    }
+
     /// What it concerns.
     fn about(&self) -> String {
         match &self.node {

@@ -177,7 +177,7 @@ impl<'a> Daemon<'a> {
                 addresses: addresses(&cluster),
                 loaded: SystemTime::now(),
                 duty: facts.duty,
-                astray: Arc::default(),
+                audited: Arc::default(),
                 problems: Vec::new(),
             }),
             web: web::State::default(),

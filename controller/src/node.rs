@@ -14,7 +14,7 @@ use fib::{Fib, Lookup};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    audit::{self, Audit, Evidence, Finding},
+    audit::{self, Audit, Evidence, lasting::Audited},
     cluster::Addresses,
     cni::Conflist,
     desired::{Desired, Duty},
@@ -64,10 +64,19 @@ pub(crate) struct Now {
     pub(crate) addresses: Arc<std::collections::BTreeMap<String, Addresses>>,
     pub(crate) loaded: SystemTime,
     pub(crate) duty: Duty,
-    /// Routes that have not been as they should be for a while.
-    pub(crate) astray: Arc<[Finding]>,
+    /// How its routes were when they were last looked at.
+    pub(crate) audited: Arc<Audited>,
     /// What the daemon itself ran into: a file that cannot be read, a conflist that cannot be written.
     pub(crate) problems: Vec<Problem>,
+}
+
+/// How fresh an audit has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// As things are now.
+    Now,
+    /// As they were within the last ten seconds: with thousands of nodes a look takes milliseconds.
+    Last,
 }
 
 /// The daemon is on its way out and answers no more.
@@ -115,6 +124,9 @@ impl Running {
         desired: &Desired,
         speaker: &SpeakerStatus,
     ) -> Result<Audit, Stopping> {
+        if !audit::expects(desired, speaker) {
+            return Ok(Audit::default());
+        }
         let reach = match &*self.speaker.read().await {
             Some(speaker) => speaker.reach(audit::ranges(desired)).await,
             None => return Err(Stopping),
@@ -139,12 +151,13 @@ impl Running {
 
     /// `GET /v1/status`.
     pub(crate) async fn status(&self) -> Result<StatusReport, Stopping> {
-        self.status_and_peers().await.map(|(status, _)| status)
+        let (status, _) = self.status_and_peers(Look::Now).await?;
+        Ok(status)
     }
 
     /// `GET /metrics`.
     pub(crate) async fn scrape(&self) -> Result<Scrape, Stopping> {
-        let (status, peers) = self.status_and_peers().await?;
+        let (status, peers) = self.status_and_peers(Look::Now).await?;
         Ok(Scrape {
             status,
             peers,
@@ -155,7 +168,7 @@ impl Running {
 
     /// What the API server is told from.
     pub(crate) async fn sight(&self) -> Result<Sight, Stopping> {
-        let (status, peers) = self.status_and_peers().await?;
+        let (status, peers) = self.status_and_peers(Look::Last).await?;
         let now = self.now();
         Ok(Sight {
             unready: web::unready(self, &status),
@@ -166,7 +179,7 @@ impl Running {
                 .chain(&now.problems)
                 .cloned()
                 .collect(),
-            astray: now.astray,
+            audited: now.audited,
             nodes: now.addresses,
             desired: now.desired,
             status,
@@ -175,7 +188,10 @@ impl Running {
     }
 
     /// As `status` and `peers`, asked once.
-    async fn status_and_peers(&self) -> Result<(StatusReport, Vec<PeerStatus>), Stopping> {
+    async fn status_and_peers(
+        &self,
+        look: Look,
+    ) -> Result<(StatusReport, Vec<PeerStatus>), Stopping> {
         let now = self.now();
         let speaker = self.speaker().await?;
         let kernel = self.kernel().await;
@@ -186,8 +202,11 @@ impl Running {
         if let Some(fib) = &self.fib {
             problems.extend(report::absent(&speaker.listen, &fib.links().borrow()));
         }
-        let audit = self.audit_of(desired, &speaker).await?;
-        problems.extend(audit::lasting(&now.astray, &audit));
+        let audit = match (look, &now.audited.last) {
+            (Look::Last, Some(last)) => last.clone(),
+            _ => self.audit_of(desired, &speaker).await?,
+        };
+        problems.extend(audit::lasting(&now.audited.astray, &audit));
         problems.extend(self.web.problem());
         problems.extend(self.obstacles.problems());
         problems.extend(desired.cni.as_ref().and_then(Conflist::unplugged));

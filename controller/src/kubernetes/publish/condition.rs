@@ -231,7 +231,7 @@ fn kernel(sight: &Sight) -> Aspect {
 
 /// What the audit has found for a while and nothing else explains.
 fn expected(sight: &Sight) -> Aspect {
-    let mut findings = sight.astray.iter().filter(|finding| !finding.explained);
+    let mut findings = sight.audited.astray.iter();
     let Some(first) = findings.next() else {
         return Aspect::holds(EXPECTED, "AsExpected", sight.status.audit.summary());
     };

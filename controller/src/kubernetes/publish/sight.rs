@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use bgp::status::PeerStatus;
 
 use crate::{
-    audit::Finding, cluster::Addresses, desired::Desired, problem::Problem, report::StatusReport,
+    audit::lasting::Audited, cluster::Addresses, desired::Desired, problem::Problem,
+    report::StatusReport,
 };
 
 /// One look at the running node.
@@ -16,8 +17,8 @@ pub(crate) struct Sight {
     pub(crate) desired: Arc<Desired>,
     /// What stands in the configuration's way.
     pub(crate) configured: Vec<Problem>,
-    /// Routes that have not been as they should be for a while.
-    pub(crate) astray: Arc<[Finding]>,
+    /// How its routes were when they were last looked at.
+    pub(crate) audited: Arc<Audited>,
     /// What the node is not ready for, by the name of the check; `None`: it is ready, or was once (`/readyz`).
     pub(crate) unready: Option<(&'static str, String)>,
     /// The nodes of the cluster.
@@ -103,7 +104,7 @@ pub(super) mod fixture {
             peers,
             configured: desired.problems.clone(),
             desired,
-            astray: Arc::default(),
+            audited: Arc::default(),
             unready: None,
             nodes: Arc::new(
                 cluster

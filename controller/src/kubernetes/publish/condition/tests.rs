@@ -1,10 +1,12 @@
 //! Each condition for each reason.
 
+use std::sync::Arc;
+
 use bgp::status::{PeerStatus, SessionState};
 
 use super::*;
 use crate::{
-    audit::Finding,
+    audit::{Finding, lasting::Audited},
     kubernetes::publish::sight::fixture::sight,
     problem::Reason,
     report::fixture::{kernel, session},
@@ -93,18 +95,20 @@ fn routes_are_in_the_kernel_or_it_is_said_what_keeps_them_out() {
 }
 
 #[test]
-fn a_route_that_is_astray_is_told_unless_something_else_explains_it() {
-    let finding = |explained| Finding {
+fn a_route_that_is_astray_is_told() {
+    let finding = || Finding {
         is: crate::audit::Deviation::Missing,
         prefix: "10.244.2.0/24".parse().unwrap(),
         node: Some("n2".into()),
         because: "no peer announces it".into(),
-        explained,
+        explained: false,
     };
     let mut sight = sight(vec![up("tor")]);
-    sight.astray = [finding(true)].into();
     assert_eq!(said(&expected(&sight)), ("True", "AsExpected"));
-    sight.astray = [finding(true), finding(false), finding(false)].into();
+    sight.audited = Arc::new(Audited {
+        last: None,
+        astray: [finding(), finding()].into(),
+    });
     let astray = expected(&sight);
     assert_eq!(said(&astray), ("False", "RouteMissing"));
     assert_eq!(
