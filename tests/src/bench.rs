@@ -16,6 +16,7 @@ pub mod device;
 pub mod load;
 pub mod message;
 pub mod report;
+pub mod speakers;
 pub mod table;
 pub mod view;
 pub mod workload;

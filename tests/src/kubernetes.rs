@@ -11,6 +11,7 @@
 //! topologies/cluster.clab.yml → Lab ── ControlPlane::of ────┴─ and all its nodes join                          (topology.rs)
 //! ```
 
+pub mod audit;
 mod identity;
 mod kubelet;
 pub mod object;
@@ -154,15 +155,10 @@ pub fn story_on(
     tell: impl FnOnce(&Lab, &ControlPlane<'_>) -> Result<()>,
 ) {
     let programs = match make {
-        Make::Real => programs::folder().map(|folder| {
-            programs::NAMES
-                .iter()
-                .map(|name| folder.join(name))
-                .collect()
-        }),
+        Make::Real => programs::real(),
         Make::Fake => programs::fake().map(|program| vec![program]),
     };
-    let programs: Vec<_> = programs.unwrap_or_else(|error| panic!("{error:#}"));
+    let programs = programs.unwrap_or_else(|error| panic!("{error:#}"));
     let segment = segment.control_plane(HOST, &programs);
     tell_in(segment.lab(), |lab| {
         let addresses = addresses(CONTROL_PLANE);
@@ -179,6 +175,17 @@ impl Needs {
             Self::Rules => "the rules of definitions are the real API server's alone,",
         }
     }
+}
+
+/// Brings `segment` up with a real control plane on it for as long as `tell` runs.
+pub fn with_control_plane<T>(
+    segment: Segment,
+    tell: impl FnOnce(&Lab, &ControlPlane<'_>) -> Result<T>,
+) -> Result<T> {
+    let lab = segment.control_plane(HOST, &programs::real()?).lab()?;
+    let addresses = addresses(CONTROL_PLANE);
+    let control = ControlPlane::start(Make::Real, &lab, HOST, &addresses, Lifetime::Story)?;
+    tell(&lab, &control)
 }
 
 impl<'lab> ControlPlane<'lab> {

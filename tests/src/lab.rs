@@ -72,6 +72,15 @@ impl Lab {
     /// Brings up a lab under a name of its own from files that `write` makes in the folder it is given: `NAME.clab.yml`, and
     /// what that one binds.
     pub fn written(name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        Self::written_with(name, None, write)
+    }
+
+    /// As [`Lab::written`], with this routelet.
+    pub fn written_with(
+        name: &str,
+        routelet: Option<PathBuf>,
+        write: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let prefix = format!(
             "rl{}x{}-",
             std::process::id(),
@@ -86,6 +95,7 @@ impl Lab {
             topology,
             Options {
                 prefix: Some(prefix),
+                routelet,
                 ..Options::default()
             },
         )

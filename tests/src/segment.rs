@@ -14,6 +14,7 @@ pub struct Segment {
     name: String,
     stations: Vec<Station>,
     manifests: Vec<(String, String)>,
+    binary: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +65,15 @@ impl Segment {
             name: name.into(),
             stations: Vec::new(),
             manifests: Vec::new(),
+            binary: None,
         }
+    }
+
+    /// The routelet that runs in it, where it is not the one built beside this program.
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.binary = Some(path.to_owned());
+        self
     }
 
     /// A manifest for all routelets, besides their Node objects.
@@ -199,7 +208,7 @@ impl Segment {
 
     /// Brings it up.
     pub fn lab(&self) -> Result<Lab> {
-        Lab::written(&self.name, |files| self.write(files))
+        Lab::written_with(&self.name, self.binary.clone(), |files| self.write(files))
     }
 
     fn write(&self, folder: &Path) -> Result<()> {

@@ -16,8 +16,12 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
+    errno::Errno,
     sched::{CloneFlags, setns, unshare},
-    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+        setsockopt, socket, sockopt,
+    },
 };
 
 use super::{message::mapped, table::Prefix4};
@@ -101,6 +105,70 @@ impl Arena {
         let result = what();
         setns(&self.load, CloneFlags::CLONE_NEWNET)?;
         result
+    }
+
+    /// Gives the device another address, one of those that are else the load's.
+    ///
+    /// # Errors
+    /// `ip` is missing.
+    pub fn stands_at(&self, address: Ipv4Addr) -> Result<()> {
+        let address6 = mapped(address);
+        batch(&format!(
+            "route add unicast {address}/32 dev load table local\n\
+             route add unicast {address6}/128 dev load table local\n"
+        ))?;
+        self.in_device(|| {
+            batch(&format!(
+                "address add {address}/16 dev dut\naddress add {address6}/64 dev dut nodad\n"
+            ))
+        })
+    }
+
+    /// How many unicast routes of routelet's protocol the device's kernel has, both families together.
+    ///
+    /// # Errors
+    /// No netlink.
+    pub fn kernel_routes(&self) -> Result<usize> {
+        Ok(self.dump(2)? + self.dump(10)?)
+    }
+
+    fn dump(&self, family: u8) -> Result<usize> {
+        // nlmsghdr (RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP) and rtmsg.
+        let mut request = [0; 28];
+        request[0] = 28;
+        request[4] = 26;
+        request[6..8].copy_from_slice(&0x301_u16.to_ne_bytes());
+        request[16] = family;
+        send(self.netlink.as_raw_fd(), &request, MsgFlags::empty())?;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut found = 0;
+        loop {
+            let count = recv(self.netlink.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            found += ours(&buffer[..count], RTM_NEWROUTE);
+            match buffer.get(4) {
+                // NLMSG_DONE is a datagram of its own.
+                Some(3) => return Ok(found),
+                Some(2) | None => bail!("no dump of the routes"),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Counts from now on what leaves the device's kernel.
+    ///
+    /// # Errors
+    /// No netlink.
+    pub fn watch_deletions(&self) -> Result<Deletions> {
+        // RTNLGRP_IPV4_ROUTE and RTNLGRP_IPV6_ROUTE.
+        const GROUPS: u32 = 1 << 6 | 1 << 10;
+        self.in_device(|| {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let (family, kind) = (AddressFamily::Netlink, SockType::Raw);
+            let netlink = socket(family, kind, flags, SockProtocol::NetlinkRoute)?;
+            bind(netlink.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+            setsockopt(&netlink, sockopt::RcvBufForce, &(16 << 20))?;
+            Ok(Deletions { netlink })
+        })
     }
 
     /// Starts a program in the device's namespace.
@@ -189,6 +257,50 @@ impl Arena {
                 Some(3) => return Ok(found),
                 Some(2) | None => bail!("no dump of the routes"),
                 Some(_) => {}
+            }
+        }
+    }
+}
+
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+
+/// How many of these netlink messages are of that type, and about a unicast route of routelet's protocol.
+fn ours(mut messages: &[u8], kind: u16) -> usize {
+    const PROTOCOL: u8 = 179;
+    const RTN_UNICAST: u8 = 1;
+    let mut found = 0;
+    while let Some(header) = messages.first_chunk::<24>() {
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let is_kind = u16::from_ne_bytes([header[4], header[5]]) == kind;
+        found += usize::from(is_kind && header[21] == PROTOCOL && header[23] == RTN_UNICAST);
+        // Messages are aligned to four octets.
+        messages = messages
+            .get(length.max(24).next_multiple_of(4)..)
+            .unwrap_or_default();
+    }
+    found
+}
+
+/// A listener for routes that leave the device's kernel.
+#[derive(Debug)]
+pub struct Deletions {
+    netlink: OwnedFd,
+}
+
+impl Deletions {
+    /// How many of routelet's have left since the last time.
+    ///
+    /// # Errors
+    /// More happened than it could hear.
+    pub fn count(&self) -> Result<usize> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut found = 0;
+        loop {
+            match recv(self.netlink.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(count) => found += ours(&buffer[..count], RTM_DELROUTE),
+                Err(Errno::EAGAIN) => return Ok(found),
+                Err(error) => return Err(error).context("hear of routes"),
             }
         }
     }

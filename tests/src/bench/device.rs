@@ -102,6 +102,16 @@ pub struct Usage {
 }
 
 impl Running {
+    /// Starts routelet as the node `dut` of the cluster that these manifests describe.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn routelet(binary: &Path, arena: &Arena, manifests: &Path, dir: &Path) -> Result<Self> {
+        Ok(Self {
+            processes: vec![routelet::start_with(binary, arena, manifests, dir)?],
+        })
+    }
+
     /// What it has used since its start.
     ///
     /// # Errors
@@ -114,27 +124,42 @@ impl Running {
                 ended.is_none(),
                 "a process of the device has ended: {ended:?}"
             );
-            let proc = PathBuf::from(format!("/proc/{}", process.id()));
-            let stat = fs::read_to_string(proc.join("stat"))?;
-            // Behind the name in brackets: state is field 3; utime, stime are 14 and 15.
-            let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-            let ticks: u64 = fields
-                .skip(11)
-                .take(2)
-                .filter_map(|field| field.parse::<u64>().ok())
-                .sum();
-            usage.cpu += Duration::from_millis(ticks * 10);
-            for task in fs::read_dir(proc.join("task"))? {
-                let schedule =
-                    fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-                let mut nanoseconds = schedule.split(' ').map_while(|field| field.parse().ok());
-                usage.on_processor += Duration::from_nanos(nanoseconds.next().unwrap_or_default());
-                usage.waited += Duration::from_nanos(nanoseconds.next().unwrap_or_default());
-            }
-            usage.peak += kib(&proc.join("status"), "VmHWM:")? / 1024.0;
-            usage.memory += kib(&proc.join("smaps_rollup"), "Pss:")? / 1024.0;
+            usage.add(Path::new(&format!("/proc/{}", process.id())))?;
         }
         Ok(usage)
+    }
+}
+
+impl Usage {
+    /// Of one process, by its folder in a `/proc`.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn of(process: &Path) -> Result<Self> {
+        let mut usage = Self::default();
+        usage.add(process)?;
+        Ok(usage)
+    }
+
+    fn add(&mut self, process: &Path) -> Result<()> {
+        let stat = fs::read_to_string(process.join("stat"))?;
+        // Behind the name in brackets: state is field 3; utime, stime are 14 and 15.
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        self.cpu += Duration::from_millis(ticks * 10);
+        for task in fs::read_dir(process.join("task"))? {
+            let schedule = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            let mut nanoseconds = schedule.split(' ').map_while(|field| field.parse().ok());
+            self.on_processor += Duration::from_nanos(nanoseconds.next().unwrap_or_default());
+            self.waited += Duration::from_nanos(nanoseconds.next().unwrap_or_default());
+        }
+        self.peak += kib(&process.join("status"), "VmHWM:")? / 1024.0;
+        self.memory += kib(&process.join("smaps_rollup"), "Pss:")? / 1024.0;
+        Ok(())
     }
 }
 

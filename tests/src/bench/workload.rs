@@ -10,7 +10,9 @@ use super::{
     load::Load,
 };
 
+mod full_mesh;
 mod full_table;
+mod large_cluster;
 mod many_sources;
 mod mesh;
 mod next_hop_lost;
@@ -25,10 +27,21 @@ pub struct Workload {
     pub name: &'static str,
     /// In words.
     pub about: &'static str,
+    /// Whom routelet is compared with.
+    pub against: Against,
     /// What it gives.
     pub figures: &'static [Figure],
     /// Runs it once; the figures in order.
     pub run: fn(&Scene<'_>) -> Result<Vec<f64>>,
+}
+
+/// Whom routelet is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// Every device that was asked for.
+    All,
+    /// Nobody else does this.
+    Nobody,
 }
 
 /// One number that a workload gives; less is better unless `must` says otherwise.
@@ -70,6 +83,8 @@ pub const ALL: &[Workload] = &[
     peer_lost::BY_CEASE,
     next_hop_lost::WORKLOAD,
     start::WORKLOAD,
+    large_cluster::WORKLOAD,
+    full_mesh::WORKLOAD,
 ];
 
 /// Where one run takes place.

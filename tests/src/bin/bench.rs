@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use tests::bench::{
     device::Device,
     report::{Runs, heading, lines},
-    workload::{ALL, Scene, Workload},
+    workload::{ALL, Against, Scene, Workload},
 };
 
 const USAGE: &str = "\
@@ -106,8 +106,11 @@ fn measure(plan: &Plan) -> Result<()> {
     for workload in &plan.workloads {
         eprintln!("{}: {}", workload.name, workload.about);
         let mut runs = BTreeMap::<&'static str, Runs>::new();
+        let takes_part = |device: &&Device| {
+            workload.against == Against::All || matches!(device, Device::Routelet(_))
+        };
         for number in 1..=plan.runs {
-            for device in &plan.devices {
+            for device in plan.devices.iter().filter(takes_part) {
                 let scene = Scene {
                     device,
                     dir: &dir.join(format!("{}-{}-{number}", workload.name, device.name())),

@@ -54,6 +54,7 @@ impl Authority {
         std::fs::create_dir_all(folder)?;
         let write = |name: &str, text: &str| std::fs::write(folder.join(name), text);
         write("ca.crt", &self.certificate)?;
+        write("audit.yaml", super::audit::POLICY)?;
         // Signs the tokens of ServiceAccounts.
         let accounts = KeyPair::generate()?;
         write("sa.key", &accounts.serialize_pem())?;

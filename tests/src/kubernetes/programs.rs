@@ -49,3 +49,9 @@ pub fn fake() -> Result<PathBuf> {
         })
         .with_context(|| format!("no {FAKE} beside this program: cargo build -p tests"))
 }
+
+/// The real ones.
+pub fn real() -> Result<Vec<PathBuf>> {
+    let folder = folder()?;
+    Ok(NAMES.iter().map(|name| folder.join(name)).collect())
+}

@@ -1,5 +1,6 @@
 //! The servers of a control plane and how each is started: as kubeadm would, for one node, small.
 
+use super::audit;
 use super::identity::FOLDER;
 use super::programs;
 use super::proxy::SOCKET;
@@ -96,6 +97,8 @@ impl Server {
                 format!("--service-account-signing-key-file={FOLDER}/sa.key"),
                 format!("--service-cluster-ip-range={SERVICE_CIDRS}"),
                 "--profiling=false".into(),
+                format!("--audit-policy-file={FOLDER}/audit.yaml"),
+                format!("--audit-log-path={}", audit::LOG),
             ],
             Self::Controllers => vec![
                 format!("--kubeconfig={FOLDER}/controller-manager.conf"),

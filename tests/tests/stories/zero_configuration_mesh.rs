@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use tests::Lab;
 use tests::cni::Pod;
 use tests::converge::Cluster;
-use tests::kubernetes::{Server, story};
+use tests::kubernetes::{Server, story, v1};
 use tests::segment::Segment;
 use tests::story::{CONVERGENCE, at, peers};
 use tests::wait::eventually;

@@ -19,11 +19,21 @@ use crate::bench::{
 pub(super) fn start(binary: &Path, arena: &Arena, setup: &Setup, dir: &Path) -> Result<Vec<Child>> {
     let file = dir.join("routelet.yaml");
     fs::write(&file, manifests(setup)?)?;
+    Ok(vec![start_with(binary, arena, &file, dir)?])
+}
+
+/// Starts it with these manifests, as the node `dut`.
+pub(super) fn start_with(
+    binary: &Path,
+    arena: &Arena,
+    manifests: &Path,
+    dir: &Path,
+) -> Result<Child> {
     let mut command = Command::new(binary);
     command
         .args(["run", "--node", "dut"])
         .arg("--config")
-        .arg(&file);
+        .arg(manifests);
     command
         .arg("--socket")
         .arg(dir.join("routelet.sock"))
@@ -32,7 +42,7 @@ pub(super) fn start(binary: &Path, arena: &Arena, setup: &Setup, dir: &Path) -> 
     command
         .stdout(output(dir, "routelet.out")?)
         .stderr(output(dir, "routelet.err")?);
-    Ok(vec![arena.spawn(&mut command)?])
+    arena.spawn(&mut command)
 }
 
 fn manifests(setup: &Setup) -> Result<String> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, ensure};
 
-use super::{FIRST_SINK, Figure, LIMIT, Must, Scene, Workload, peer};
+use super::{Against, FIRST_SINK, Figure, LIMIT, Must, Scene, Workload, peer};
 use crate::bench::{
     arena::speaker,
     device::Setup,
@@ -17,6 +17,7 @@ use crate::bench::{
 pub(super) const WORKLOAD: Workload = Workload {
     name: "P1",
     about: "1 M prefixes in 185,000 attribute sets, one source, one sink",
+    against: Against::All,
     figures: &[
         figure("P1", "until the sink has all", "s", Must::TimesBird(1.25)),
         figure("P2", "CPU", "s", Must::TimesBird(1.5)),

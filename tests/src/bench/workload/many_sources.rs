@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::{FIRST_SINK, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
+use super::{Against, FIRST_SINK, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
 use crate::bench::{
     arena::speaker,
     device::Setup,
@@ -17,6 +17,7 @@ use crate::bench::{
 pub(super) const WORKLOAD: Workload = Workload {
     name: "P6",
     about: "10 sources of the same 100,000 prefixes, 10 sinks",
+    against: Against::All,
     figures: &[
         Figure {
             target: "P6",

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 
-use super::{FIRST_SINK, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
+use super::{Against, FIRST_SINK, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
 use crate::bench::{
     device::{ASN, Peer, Setup},
     message::announce_pods,
@@ -16,6 +16,7 @@ use crate::bench::{
 pub(super) const PACED: Workload = Workload {
     name: "P7",
     about: "1,000 internal peers with one IPv4 and one IPv6 prefix each, 4 dialling at a time",
+    against: Against::All,
     figures: &[
         figure("P7", "start until all sessions are up", "s", Must::Tell),
         figure(
@@ -40,6 +41,7 @@ pub(super) const PACED: Workload = Workload {
 pub(super) const AT_ONCE: Workload = Workload {
     name: "P7b",
     about: "the same, all dialling at once",
+    against: Against::All,
     figures: &[
         figure(
             "P7",

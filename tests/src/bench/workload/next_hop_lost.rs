@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::{Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
+use super::{Against, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
 use crate::bench::{
     arena::{Arena, speaker},
     device::Setup,
@@ -18,6 +18,7 @@ use crate::bench::{
 pub(super) const WORKLOAD: Workload = Workload {
     name: "P13",
     about: "10,000 prefixes with two next hops, one dies",
+    against: Against::All,
     figures: &[
         Figure {
             target: "P13",

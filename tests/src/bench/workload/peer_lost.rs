@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::{FIRST_SINK, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
+use super::{Against, FIRST_SINK, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
 use crate::bench::{
     arena::{Arena, speaker},
     device::Setup,
@@ -19,6 +19,7 @@ use crate::bench::{
 pub(super) const BY_RESET: Workload = Workload {
     name: "P12",
     about: "a peer with 100,000 routes in RIB and kernel is lost by a TCP reset",
+    against: Against::All,
     figures: &[
         figure(
             "TCP reset: until the sink is clean",
@@ -40,6 +41,7 @@ pub(super) const BY_RESET: Workload = Workload {
 pub(super) const BY_CEASE: Workload = Workload {
     name: "P12b",
     about: "the same by a Cease",
+    against: Against::All,
     figures: &[
         figure("Cease: until the sink is clean", "s", Must::TimesBird(1.0)),
         figure(
@@ -58,6 +60,7 @@ pub(super) const BY_CEASE: Workload = Workload {
 pub(super) const OF_500_000: Workload = Workload {
     name: "P11",
     about: "a peer withdraws 500,000 routes in ascending order, from RIB and kernel",
+    against: Against::All,
     figures: &[
         figure("500,000 routes: until the sink is clean", "s", Must::Tell),
         Figure {

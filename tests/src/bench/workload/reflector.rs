@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::{Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
+use super::{Against, Figure, LIMIT, Must, PAUSE, Scene, Workload, peer};
 use crate::bench::{
     device::{ASN, Peer, Setup},
     message::announce_pods,
@@ -16,6 +16,7 @@ use crate::bench::{
 pub(super) const OF_500: Workload = Workload {
     name: "P9",
     about: "route reflector with 500 clients",
+    against: Against::All,
     figures: &[
         figure(
             "500 clients: until every client has all",
@@ -32,6 +33,7 @@ pub(super) const OF_500: Workload = Workload {
 pub(super) const OF_1000: Workload = Workload {
     name: "P9b",
     about: "route reflector with 1,000 clients",
+    against: Against::All,
     figures: &[
         figure(
             "1,000 clients: until every client has all",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{FIRST_SINK, Figure, LIMIT, Must, Scene, Workload, peer};
+use super::{Against, FIRST_SINK, Figure, LIMIT, Must, Scene, Workload, peer};
 use crate::bench::{
     arena::{Arena, DEVICE, speaker},
     device::Setup,
@@ -17,6 +17,7 @@ use crate::bench::{
 pub(super) const WORKLOAD: Workload = Workload {
     name: "P14",
     about: "start with one peer, no routes",
+    against: Against::All,
     figures: &[
         Figure {
             target: "P14",
