@@ -170,6 +170,8 @@ impl Running {
     pub(crate) async fn sight(&self) -> Result<Sight, Stopping> {
         let (status, peers) = self.status_and_peers(Look::Last).await?;
         let now = self.now();
+        let links = self.fib.iter().map(|fib| fib.links().borrow().clone());
+        let on_link = links.flat_map(|links| report::on_link(&self.name, &now.desired, &links));
         Ok(Sight {
             unready: web::unready(self, &status),
             configured: now
@@ -178,6 +180,7 @@ impl Running {
                 .iter()
                 .chain(&now.problems)
                 .cloned()
+                .chain(on_link)
                 .collect(),
             audited: now.audited,
             nodes: now.addresses,
@@ -201,6 +204,7 @@ impl Running {
         problems.extend(report::troubles(&speaker, kernel.as_ref(), desired));
         if let Some(fib) = &self.fib {
             problems.extend(report::absent(&speaker.listen, &fib.links().borrow()));
+            problems.extend(report::on_link(&self.name, desired, &fib.links().borrow()));
         }
         let audit = match (look, &now.audited.last) {
             (Look::Last, Some(last)) => last.clone(),

@@ -268,6 +268,31 @@ pub(crate) fn absent(listen: &[SocketAddr], links: &[fib::Interface]) -> Vec<Pro
         .collect()
 }
 
+/// Pod CIDRs of this node inside the subnet of one of its interfaces: whoever is in that subnet looks for the pods there.
+pub(crate) fn on_link(node: &str, desired: &Desired, links: &[fib::Interface]) -> Vec<Problem> {
+    let own = desired.owners.iter().filter(|(_, owner)| *owner == node);
+    let mut problems = Vec::new();
+    for (cidr, _) in own {
+        let pods = cidr.network();
+        let holds = |subnet: &&ipnetwork::IpNetwork| {
+            subnet.prefix() < pods.prefix() && subnet.contains(pods.network())
+        };
+        let found = links
+            .iter()
+            .find_map(|link| Some((link, link.addresses.iter().find(holds)?)));
+        if let Some((link, address)) = found {
+            problems.push(
+                Problem::error(
+                    format!("Node {node}"),
+                    format!("its pod CIDR {cidr} lies in the subnet of {address} on {}: nodes of that subnet look for these pods there and take no route to them; pods and nodes need separate ranges", link.name),
+                )
+                .because(Reason::PodCidrConflict),
+            );
+        }
+    }
+    problems
+}
+
 /// A peer whose routes would lead pods of other nodes astray.
 fn strays(peer: &PeerStatus) -> Option<Problem> {
     let families = peer.families.values();
@@ -373,6 +398,36 @@ mod tests {
         let problems = absent(&listen, &links);
         assert_eq!(problems.len(), 1);
         assert!(problems[0].text.contains("10.0.0.99:179"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_pod_cidr_among_the_neighbours_of_the_node_is_told_of() {
+        let object = "apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.0.7.0/24, \"fd00:10:244:1::/64\"]}
+status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}
+";
+        let mut cluster = crate::cluster::Cluster::default();
+        let path = std::path::Path::new("n1.yaml");
+        crate::cluster::files::add_file(path, object, &mut cluster, &mut Vec::new());
+        let desired = crate::desired::desired(&cluster, "n1", &Default::default());
+        let link = |name: &str, addresses: &[&str]| fib::Interface {
+            index: 2,
+            name: name.into(),
+            up: true,
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            peers: Vec::new(),
+        };
+        let bridge = link("cni0", &["10.0.7.1/24", "fd00:10:244:1::1/64"]);
+        assert_eq!(on_link("n1", &desired, std::slice::from_ref(&bridge)), []);
+        let wide = link("eth0", &["10.0.0.1/16", "fd00:10::1/64"]);
+        let problems = on_link("n1", &desired, &[bridge, wide]);
+        assert_eq!(problems.len(), 1);
+        assert!(
+            problems[0].text.contains("10.0.0.1/16 on eth0"),
+            "{problems:?}"
+        );
     }
 
     #[test]
