@@ -38,7 +38,8 @@ pub(super) fn fib(view: &View<'_>) -> fib::Config {
         },
         guard: Guard {
             allowed: pods.chain(beyond).collect(),
-            own_pod_cidrs: view.node.pod_cidrs.iter().map(Prefix::network).collect(),
+            // One that is another node's leads there, whatever our Node says.
+            own_pod_cidrs: own.iter().map(Prefix::network).collect(),
             service_cidrs: view
                 .config
                 .pod_network
