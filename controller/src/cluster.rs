@@ -118,6 +118,15 @@ impl Addresses {
     }
 }
 
+/// What the API server has of a node: by this a Node that is made anew is told from the one before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Registration {
+    /// When its Node was made, if there is one.
+    pub(crate) created: Option<String>,
+    /// There is a `BGPNode` for it.
+    pub(crate) bgp_node: bool,
+}
+
 impl Cluster {
     /// The configuration in force.
     pub(crate) fn configuration(&self) -> BGPConfigurationSpec {
@@ -149,6 +158,25 @@ impl Cluster {
             .or(self.configuration.as_ref().map(|spec| spec.as_number))
             .unwrap_or(BGPConfigurationSpec::default().as_number)
             .0
+    }
+
+    /// What the API server has of a node.
+    pub(crate) fn registration(&self, node: &str) -> Registration {
+        Registration {
+            created: self.nodes.get(node).and_then(|node| node.created.clone()),
+            bgp_node: self.bgp_nodes.contains_key(node),
+        }
+    }
+
+    /// Where a Node that `before` had is gone, keeps it as it was, with its `BGPNode`; says whether that is so.
+    pub(crate) fn keep_node(&mut self, before: &Self, name: &str) -> bool {
+        if self.nodes.contains_key(name) || !keep_one(&mut self.nodes, &before.nodes, name) {
+            return false;
+        }
+        if !self.bgp_nodes.contains_key(name) {
+            keep_one(&mut self.bgp_nodes, &before.bgp_nodes, name);
+        }
+        true
     }
 
     /// Where an object of this snapshot is broken, keeps what `before` had under its name.

@@ -22,7 +22,7 @@ use crate::{
     cli::run::Options,
     cluster::{Addresses, Cluster},
     control::{self, socket},
-    desired::{DRAINED, Desired, Duty, Facts, InForce, desired},
+    desired::{Desired, Duty, Facts, InForce, desired},
     gateways::default_gateways,
     journal::{Journal, Kind},
     kubernetes::publish::Obstacles,
@@ -34,9 +34,11 @@ use crate::{
 
 mod crossing;
 mod pumps;
+mod service;
 mod source;
 
 use crossing::{Crossing, Step};
+use service::Service;
 use source::{First, Reading, Source};
 
 /// How long goodbye may take.
@@ -115,8 +117,9 @@ struct Daemon<'a> {
     state: State,
     /// The sole right to this mark's routes.
     claim: Option<(fib::Mark, UnixDatagram)>,
-    /// While draining: until when, and who waits for it.
-    drain: Option<(Instant, Vec<Reply>)>,
+    service: Service,
+    /// Who waits for the end of a drain.
+    waiting: Vec<Reply>,
     /// While one topology gives way to another.
     crossing: Option<Crossing>,
     /// What could not be read at the last reload.
@@ -134,14 +137,12 @@ impl<'a> Daemon<'a> {
     ) -> Result<Self, Failure> {
         let journal = Arc::new(Journal::default());
         let state = State::read(&options.state_dir);
+        let service = Service::again(state.duty());
         let mut facts = Facts {
             default_gateways: default_gateways(&cluster),
             restarted: false,
-            duty: match state.duty() {
-                Duty::InService => Duty::InService,
-                // Killed in the middle of a drain: what the operator wanted is what it is.
-                Duty::Draining | Duty::Drained => Duty::Drained,
-            },
+            duty: service.duty(),
+            deleted: false,
             topology: state.topology(),
             leaving: None,
         };
@@ -175,6 +176,7 @@ impl<'a> Daemon<'a> {
             now: RwLock::new(Now {
                 desired: Arc::new(desired),
                 addresses: addresses(&cluster),
+                registration: cluster.registration(&options.node),
                 loaded: SystemTime::now(),
                 duty: facts.duty,
                 audited: Arc::default(),
@@ -191,7 +193,8 @@ impl<'a> Daemon<'a> {
             facts,
             state,
             claim,
-            drain: None,
+            service,
+            waiting: Vec::new(),
             crossing: None,
             unread: problems,
         };
@@ -236,7 +239,7 @@ impl<'a> Daemon<'a> {
                 reading = source.next() => drop(self.take_over(source, reading).await),
                 event = next(&mut links) => self.link(event).await,
                 Some(order) = orders.recv() => self.order(order, source).await,
-                () = over(self.drain.as_ref()) => self.drained().await,
+                () = over(self.service.until()) => self.drained().await,
                 () = Crossing::due(self.crossing.as_mut()) => self.cross().await,
                 () = &mut routed, if waiting => {
                     waiting = false;
@@ -258,7 +261,11 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Goes over to what the source says. What cannot be read changes nothing.
+    /// Goes over to what the source says. What cannot be read changes nothing. Where our Node is gone, we take our leave as it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the daemon's loop reads the clock for the drain's deadline"
+    )]
     async fn take_over(&mut self, source: &Source, reading: Reading) -> Result<String, String> {
         let before = self.problems_before();
         let unread = std::mem::replace(&mut self.unread, reading.problems);
@@ -273,7 +280,10 @@ impl<'a> Daemon<'a> {
         };
         cluster.keep(&self.cluster);
         self.facts.default_gateways = default_gateways(&cluster);
-        if cluster == self.cluster {
+        let there = !cluster.keep_node(&self.cluster, &self.options.node);
+        let wait = self.running.now().desired.drain_wait;
+        let turned = self.service.has_node(there, Instant::now() + wait);
+        if cluster == self.cluster && !turned {
             if unread == self.unread {
                 return Ok("nothing has changed".into());
             }
@@ -282,14 +292,23 @@ impl<'a> Daemon<'a> {
         }
         self.cluster = cluster;
         source.taken_over(&self.cluster);
-        self.apply(&format!("configuration taken over ({})", reading.why))
-            .await;
+        let why = match (turned, there) {
+            (true, false) => format!(
+                "our Node was deleted: GRACEFUL_SHUTDOWN announced, sessions end in {} s",
+                wait.as_secs()
+            ),
+            (true, true) => format!("our Node is there again ({})", reading.why),
+            (false, _) => format!("configuration taken over ({})", reading.why),
+        };
+        self.apply(&why).await;
         Ok("configuration taken over".into())
     }
 
     /// Has speaker and installer go over to what is desired now.
     async fn apply(&mut self, why: &str) {
         let before = self.problems_before();
+        self.facts.duty = self.service.duty();
+        self.facts.deleted = self.service.is_deleted();
         let old_conflist = self
             .running
             .now()
@@ -310,9 +329,11 @@ impl<'a> Daemon<'a> {
             self.journal(Kind::Config, format!("{} removed", old.display()));
         }
         let addresses = addresses(&self.cluster);
+        let registration = self.cluster.registration(&self.options.node);
         self.running.update(|now| {
             now.desired = Arc::new(desired);
             now.addresses = addresses;
+            now.registration = registration;
             now.loaded = SystemTime::now();
             now.duty = self.facts.duty;
         });
@@ -438,7 +459,7 @@ impl<'a> Daemon<'a> {
         }
         if let Err(error) = self
             .state
-            .save(self.facts.duty, self.facts.topology.clone())
+            .save(self.service.ordered(), self.facts.topology.clone())
         {
             problems.push(Problem::warning(
                 "state",
@@ -467,17 +488,20 @@ impl<'a> Daemon<'a> {
             Order::Ping(reply) => {
                 let _ = reply.send(());
             }
-            Order::Drain(reply) if self.facts.duty == Duty::Drained => {
-                let _ = reply.send(Ok("drained already".into()));
-            }
             Order::Drain(reply) => {
-                if let Some((_, waiting)) = &mut self.drain {
-                    waiting.push(reply);
+                let wait = self.running.now().desired.drain_wait;
+                let before = self.service.ordered();
+                self.service.drain(Instant::now() + wait);
+                if self.service.ordered() == Duty::Drained {
+                    // Known to the state, where it was the Node's deletion that drained it.
+                    self.settle(&self.problems_before());
+                    let _ = reply.send(Ok("drained already".into()));
                     return;
                 }
-                let wait = self.running.now().desired.drain_wait;
-                self.drain = Some((Instant::now() + wait, vec![reply]));
-                self.facts.duty = Duty::Draining;
+                self.waiting.push(reply);
+                if before == Duty::Draining {
+                    return;
+                }
                 self.apply(&format!(
                     "draining: GRACEFUL_SHUTDOWN announced, sessions end in {} s",
                     wait.as_secs()
@@ -485,36 +509,38 @@ impl<'a> Daemon<'a> {
                 .await;
             }
             Order::Undrain(reply) => {
-                for waiting in self
-                    .drain
-                    .take()
-                    .into_iter()
-                    .flat_map(|(_, waiting)| waiting)
-                {
+                for waiting in self.waiting.drain(..) {
                     let _ = waiting.send(Err("undrained meanwhile".into()));
                 }
-                if self.facts.duty == Duty::InService {
+                if self.service.duty() == Duty::InService {
                     let _ = reply.send(Ok("in service already".into()));
                     return;
                 }
-                self.facts.duty = Duty::InService;
-                self.apply("back in service").await;
-                let _ = reply.send(Ok("back in service".into()));
+                self.service.undrain();
+                let done = if self.service.is_deleted() {
+                    "in service again once the cluster has a Node for it again"
+                } else {
+                    "back in service"
+                };
+                self.apply(done).await;
+                let _ = reply.send(Ok(done.into()));
             }
         }
     }
 
     /// The wait after `drain` is over.
     async fn drained(&mut self) {
-        let waiting = self
-            .drain
-            .take()
-            .map(|(_, waiting)| waiting)
-            .unwrap_or_default();
-        self.facts.duty = Duty::Drained;
-        self.apply("drained: all sessions end and are held down until routelet undrain")
-            .await;
-        for reply in waiting {
+        self.service.waited();
+        let until = if self.service.is_deleted() {
+            "the cluster has a Node for it again"
+        } else {
+            "routelet undrain"
+        };
+        self.apply(&format!(
+            "drained: all sessions end and are held down until {until}"
+        ))
+        .await;
+        for reply in self.waiting.drain(..) {
             let _ = reply.send(Ok(
                 "drained: all sessions are held down until routelet undrain".into(),
             ));
@@ -550,7 +576,7 @@ impl<'a> Daemon<'a> {
         let how = match self.facts.duty {
             Duty::InService => Stop::Restart,
             Duty::Draining | Duty::Drained => Stop::Shutdown {
-                message: DRAINED.into(),
+                message: self.facts.farewell().into(),
             },
         };
         self.journal(
@@ -612,9 +638,9 @@ async fn settled(settled: Option<watch::Receiver<bool>>) {
 }
 
 /// Returns when the drain's wait is over.
-async fn over(drain: Option<&(Instant, Vec<Reply>)>) {
+async fn over(drain: Option<Instant>) {
     match drain {
-        Some((until, _)) => tokio::time::sleep_until(*until).await,
+        Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,
     }
 }

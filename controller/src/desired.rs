@@ -44,8 +44,10 @@ pub(crate) struct Facts {
     pub(crate) default_gateways: Vec<Gateway>,
     /// This process follows an earlier one whose routes are still in the kernel.
     pub(crate) restarted: bool,
-    /// What an operator said by `routelet drain`.
+    /// Whether it takes traffic, as an operator said by `routelet drain`, or for want of a Node.
     pub(crate) duty: Duty,
+    /// The Node was deleted while we ran: the one in the cluster is as it was last.
+    pub(crate) deleted: bool,
     /// The topology that was in force last.
     pub(crate) topology: Option<InForce>,
     /// The one before it, whose sessions stay until nothing hangs on them.
@@ -61,8 +63,30 @@ pub(crate) struct Gateway {
     pub(crate) interface: String,
 }
 
+impl Facts {
+    /// What peers of a drained node are told (RFC 9003).
+    pub(crate) fn farewell(&self) -> &'static str {
+        if self.deleted {
+            "its Node was deleted"
+        } else {
+            "drained by the operator"
+        }
+    }
+}
+
 /// Whether this node takes traffic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Duty {
     /// It does.
@@ -73,9 +97,6 @@ pub(crate) enum Duty {
     /// All sessions are held down.
     Drained,
 }
-
-/// What peers of a drained node are told (RFC 9003).
-pub(crate) const DRAINED: &str = "drained by the operator";
 
 /// What this node should be.
 #[derive(Clone, Debug)]
@@ -92,6 +113,8 @@ pub(crate) struct Desired {
     pub(crate) drain_wait: Duration,
     /// Whether the node is cordoned.
     pub(crate) cordoned: bool,
+    /// The Node was deleted; this is what it was.
+    pub(crate) deleted: bool,
     /// The topology in force.
     pub(crate) topology: InForce,
     /// Which node owns which pod CIDR: what `explain` says.
@@ -242,6 +265,7 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
         cni: kernel::conflist(&view),
         drain_wait: Duration::from_secs(view.config.drain.wait_seconds.into()),
         cordoned,
+        deleted: facts.deleted,
         cluster_cidrs: view
             .config
             .pod_network

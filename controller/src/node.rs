@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     audit::{self, Audit, Evidence, lasting::Audited},
-    cluster::Addresses,
+    cluster::{Addresses, Registration},
     cni::Conflist,
     desired::{Desired, Duty},
     journal::Journal,
@@ -62,6 +62,8 @@ pub(crate) struct Running {
 pub(crate) struct Now {
     pub(crate) desired: Arc<Desired>,
     pub(crate) addresses: Arc<std::collections::BTreeMap<String, Addresses>>,
+    /// What the cluster has of this node.
+    pub(crate) registration: Registration,
     pub(crate) loaded: SystemTime,
     pub(crate) duty: Duty,
     /// How its routes were when they were last looked at.
@@ -184,6 +186,7 @@ impl Running {
                 .collect(),
             audited: now.audited,
             nodes: now.addresses,
+            registration: now.registration,
             desired: now.desired,
             status,
             peers,
@@ -231,6 +234,16 @@ impl Running {
         }
         match now.duty {
             Duty::InService => {}
+            duty if desired.deleted => problems.push(
+                Problem::error(
+                    "node",
+                    match duty {
+                        Duty::Drained => "it was deleted from the cluster: all sessions are held down until it is registered again",
+                        _ => "it was deleted from the cluster: GRACEFUL_SHUTDOWN is announced, then all sessions end",
+                    },
+                )
+                .because(Reason::OutOfService),
+            ),
             Duty::Draining => problems.push(
                 Problem::warning(
                     "node",

@@ -10,7 +10,7 @@ use bgp::{
     prefix::{Families, Family},
 };
 
-use super::{DRAINED, Duty, View};
+use super::{Duty, View};
 use crate::crd;
 
 /// How long the higher address of two nodes waits for the lower one to dial.
@@ -183,7 +183,8 @@ pub(super) fn settle(view: &View<'_>, sessions: &mut Sessions) {
     if view.facts.duty == Duty::Drained {
         let ranges = sessions.ranges.values_mut().map(|range| &mut range.peer);
         for peer in sessions.peers.values_mut().chain(ranges) {
-            peer.shutdown.get_or_insert_with(|| DRAINED.to_owned());
+            peer.shutdown
+                .get_or_insert_with(|| view.facts.farewell().to_owned());
         }
     }
 }

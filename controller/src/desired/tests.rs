@@ -22,7 +22,7 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// The first line of a case: `# nodes: NAME…` and, as a rule of its own, `# facts: restarted draining drained gateway=ADDRESS%INTERFACE
+/// The first line of a case: `# nodes: NAME…` and, as a rule of its own, `# facts: restarted draining drained deleted gateway=ADDRESS%INTERFACE
 /// topology=mesh leaving=NODE,NODE`.
 fn header(text: &str) -> (Vec<String>, Facts) {
     let words = |key: &str| {
@@ -42,6 +42,7 @@ fn header(text: &str) -> (Vec<String>, Facts) {
             "restarted" => facts.restarted = true,
             "draining" => facts.duty = Duty::Draining,
             "drained" => facts.duty = Duty::Drained,
+            "deleted" => facts.deleted = true,
             other if other.starts_with("topology=") => facts.topology = Some(topology(other)),
             other if other.starts_with("leaving=") => facts.leaving = Some(topology(other)),
             other => {

@@ -33,6 +33,7 @@ use self::{
 };
 use super::{client::Connection, outage::Reach, reports::Reports};
 use crate::{
+    cluster::Registration,
     journal::{Entry, Kind},
     node::{Running, Stopping},
     problem::Problem,
@@ -97,6 +98,7 @@ pub(crate) async fn run(
         running,
         reports,
         follows,
+        registration: Registration::default(),
         known: None,
         status: Pace::default(),
         turn: Turn::default(),
@@ -163,6 +165,8 @@ struct Publisher {
     running: Arc<Running>,
     reports: watch::Receiver<Reports>,
     follows: bool,
+    /// What the API server had of us at the last look.
+    registration: Registration,
     /// Our `BGPNode` as it was read or written last.
     known: Option<OurNode>,
     status: Pace,
@@ -186,6 +190,11 @@ impl Publisher {
         let sight = self.running.sight().await?;
         self.turn = Turn::of(&self.running.name, sight.nodes.len());
         let now = Instant::now();
+        self.look_at_objects(&sight.registration);
+        // Where there is no Node there is nobody to write of, and what is common to all is told by those who are left.
+        if sight.desired.deleted {
+            return Ok(());
+        }
         self.say_network(&sight, now).await;
         self.write_status(&sight, now).await;
         self.write_peers(&sight, now).await;
@@ -215,8 +224,22 @@ impl Publisher {
         }
     }
 
+    /// Nothing stands in a Node that was made anew, and a `BGPNode` that is gone has to be made.
+    fn look_at_objects(&mut self, now: &Registration) {
+        let before = std::mem::replace(&mut self.registration, now.clone());
+        if before.created.is_some() && before.created != now.created {
+            self.said = None;
+            self.network = Pace::default();
+            self.status = Pace::default();
+        }
+        if before.bgp_node && !now.bgp_node {
+            self.known = None;
+        }
+    }
+
     async fn say_network(&mut self, sight: &Sight, now: Instant) {
-        let news = match network::verdict(&sight.status, self.follows) {
+        let verdict = network::verdict(&sight.status, sight.is_podless(), self.follows);
+        let news = match verdict {
             Some(verdict) if self.said != Some(verdict) => News::Own,
             _ => News::Nothing,
         };
@@ -224,7 +247,7 @@ impl Publisher {
         if !self.network.is_due(now, news, Turn::default()) {
             return;
         }
-        let Some(verdict) = network::verdict(&sight.status, self.follows) else {
+        let Some(verdict) = verdict else {
             return;
         };
         let said = self.objects.say(verdict, Timestamp::now()).await;

@@ -1,8 +1,9 @@
-//! The Node's condition `NetworkUnavailable`: True until the first routes are in the kernel, then False. While it is True the
-//! node bears the taint `node.kubernetes.io/network-unavailable`, and no pod that needs the network is placed on it.
+//! The Node's condition `NetworkUnavailable`: True until the first routes are in the kernel and the node has a pod CIDR that is its
+//! own, then False. While it is True the node bears the taint `node.kubernetes.io/network-unavailable`, and no pod that needs the
+//! network is placed on it.
 //!
-//! It is said once in a process: what happens to routes later is told by `BGPNode`, and a node whose neighbours are away is not
-//! to lose its pods. A daemon that starts where its routes are still in the kernel does not take False back.
+//! What happens to routes later is told by `BGPNode`, and a node whose neighbours are away is not to lose its pods. A daemon that
+//! starts where its routes are still in the kernel does not take False back.
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::NodeCondition, apimachinery::pkg::apis::meta::v1::Time};
@@ -18,16 +19,20 @@ const TYPE: &str = "NetworkUnavailable";
 pub(super) enum Verdict {
     /// Pods are not reached yet.
     NotYet,
+    /// They cannot be: the node has no pod CIDR.
+    NoPodCidr,
     /// They are.
     Routed,
 }
 
-/// What is to be said, if anything, by a process that `follows` another whose routes are still in the kernel.
-pub(super) fn verdict(status: &StatusReport, follows: bool) -> Option<Verdict> {
+/// What is to be said, if anything, of a node that may be without pod CIDRs (`podless`), by a process that may follow another
+/// whose routes are still in the kernel (`follows`).
+pub(super) fn verdict(status: &StatusReport, podless: bool, follows: bool) -> Option<Verdict> {
     // Where nothing is installed, somebody else has to say it.
     let kernel = status.kernel.as_ref()?;
     let there = |counts: &fib::Counts| counts.installed.saturating_add(counts.stale) > 0;
     match status.settled {
+        Some(_) if podless => Some(Verdict::NoPodCidr),
         Some(_) => Some(Verdict::Routed),
         None if follows || there(&kernel.ipv4) || there(&kernel.ipv6) => None,
         None => Some(Verdict::NotYet),
@@ -41,6 +46,11 @@ impl Verdict {
                 "True",
                 "RoutesNotInKernel",
                 "routelet has not installed the first routes yet",
+            ],
+            Self::NoPodCidr => [
+                "True",
+                "NoPodCIDR",
+                "the Node has no pod CIDR, or none that may be announced: routelet status on the node says why",
             ],
             Self::Routed => [
                 "False",
@@ -85,29 +95,36 @@ mod tests {
     #[test]
     fn a_first_start_says_that_pods_are_not_reached_until_its_routes_are_in_the_kernel() {
         let mut status = starting();
-        assert_eq!(verdict(&status, false), Some(Verdict::NotYet));
+        assert_eq!(verdict(&status, false, false), Some(Verdict::NotYet));
         status.complete = true;
-        assert_eq!(verdict(&status, false), Some(Verdict::NotYet));
-        assert_eq!(verdict(&settled(), false), Some(Verdict::Routed));
+        assert_eq!(verdict(&status, false, false), Some(Verdict::NotYet));
+        assert_eq!(verdict(&settled(), false, false), Some(Verdict::Routed));
+    }
+
+    #[test]
+    fn a_node_without_a_pod_cidr_takes_no_pods() {
+        assert_eq!(verdict(&starting(), true, false), Some(Verdict::NotYet));
+        assert_eq!(verdict(&settled(), true, false), Some(Verdict::NoPodCidr));
+        assert_eq!(verdict(&settled(), true, true), Some(Verdict::NoPodCidr));
     }
 
     #[test]
     fn a_restart_takes_nothing_back() {
         let mut status = starting();
-        assert_eq!(verdict(&status, true), None);
+        assert_eq!(verdict(&status, false, true), None);
         // Without its state directory, but with the routes of the earlier process.
         status.kernel = Some(kernel(fib::Counts {
             stale: 3,
             ..fib::Counts::default()
         }));
-        assert_eq!(verdict(&status, false), None);
+        assert_eq!(verdict(&status, false, false), None);
     }
 
     #[test]
     fn where_nothing_is_installed_nothing_is_said() {
         let mut status = settled();
         status.kernel = None;
-        assert_eq!(verdict(&status, false), None);
+        assert_eq!(verdict(&status, false, false), None);
     }
 
     #[test]

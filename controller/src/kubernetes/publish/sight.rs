@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use bgp::status::PeerStatus;
 
 use crate::{
-    audit::lasting::Audited, cluster::Addresses, desired::Desired, problem::Problem,
+    audit::lasting::Audited,
+    cluster::{Addresses, Registration},
+    desired::Desired,
+    problem::{Problem, Reason},
     report::StatusReport,
 };
 
@@ -23,6 +26,22 @@ pub(crate) struct Sight {
     pub(crate) unready: Option<(&'static str, String)>,
     /// The nodes of the cluster.
     pub(crate) nodes: Arc<BTreeMap<String, Addresses>>,
+    /// What the cluster has of this node.
+    pub(crate) registration: Registration,
+}
+
+impl Sight {
+    /// Whether no pod here can be reached by others, for none of the node's pod CIDRs, if it has any, may be announced.
+    pub(super) fn is_podless(&self) -> bool {
+        let me = &self.status.node;
+        let own = format!("Node {me}");
+        let lacking = |problem: &Problem| {
+            let reasons = [Reason::PodCidrMissing, Reason::PodCidrConflict];
+            problem.about == own && reasons.contains(&problem.reason)
+        };
+        !self.desired.owners.values().any(|owner| owner == me)
+            && self.configured.iter().any(lacking)
+    }
 }
 
 /// At most so many characters of a text: objects stay small whatever peers say.
@@ -113,6 +132,7 @@ pub(super) mod fixture {
                     .map(|node| (node.clone(), cluster.addresses(node)))
                     .collect(),
             ),
+            registration: cluster.registration(node),
         }
     }
 }
@@ -120,6 +140,32 @@ pub(super) mod fixture {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_podless_while_no_pod_cidr_is_its_own() {
+        assert!(!fixture::sight(vec![]).is_podless());
+        let mut cluster = fixture::cluster(2);
+        let bare = crate::cluster::Node {
+            pod_cidrs: Vec::new(),
+            ..cluster.nodes["n1"].as_ref().clone()
+        };
+        cluster.nodes.insert("n1".into(), Arc::new(bare));
+        assert!(fixture::seen_by("n1", &cluster, vec![]).is_podless());
+        // That of another node is none.
+        let copy = cluster.nodes["n2"].pod_cidrs.clone();
+        let older = crate::cluster::Node {
+            created: Some("2026-01-01T00:00:00Z".into()),
+            ..cluster.nodes["n2"].as_ref().clone()
+        };
+        let second = crate::cluster::Node {
+            pod_cidrs: copy,
+            ..cluster.nodes["n1"].as_ref().clone()
+        };
+        cluster.nodes.insert("n2".into(), Arc::new(older));
+        cluster.nodes.insert("n1".into(), Arc::new(second));
+        assert!(fixture::seen_by("n1", &cluster, vec![]).is_podless());
+        assert!(!fixture::seen_by("n2", &cluster, vec![]).is_podless());
+    }
 
     #[test]
     fn a_text_is_cut_between_characters() {
