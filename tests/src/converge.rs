@@ -95,6 +95,13 @@ impl<'lab> Cluster<'lab> {
             .with_context(|| format!("no node {name}"))
     }
 
+    /// The same without one of its nodes.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.members.retain(|member| member.name != name);
+        self
+    }
+
     /// What is not yet as it must be: a route of ours in every kernel to every pod CIDR of every other node.
     pub fn missing(&self) -> Result<Vec<String>> {
         let mut missing = Vec::new();

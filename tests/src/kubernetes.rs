@@ -88,6 +88,8 @@ pub enum Needs {
     Rights,
     /// What definitions demand of objects: schemas and CEL.
     Rules,
+    /// Controllers that can be away while the API server is there.
+    Controllers,
 }
 
 /// A story on the stand-in asks something of kubectl.
@@ -173,6 +175,7 @@ impl Needs {
             Self::Kubectl => "kubectl is asked,",
             Self::Rights => "rights are the real API server's alone,",
             Self::Rules => "the rules of definitions are the real API server's alone,",
+            Self::Controllers => "the stand-in's controllers are never away,",
         }
     }
 }

@@ -180,7 +180,10 @@ pub fn frr_was_told(frr: &Container, words: &[&str]) -> Result<()> {
     eventually(SOON, &format!("FRR was told {words:?}"), || {
         let log = std::fs::read_to_string(frr.path(FRR_LOG))?;
         let told = |line: &str| {
-            line.contains("NOTIFICATION: received") && words.iter().all(|word| line.contains(word))
+            // A hard reset (RFC 8538) is named between the two words.
+            line.contains("NOTIFICATION")
+                && line.contains(": received")
+                && words.iter().all(|word| line.contains(word))
         };
         ensure!(log.lines().any(told), "{log}");
         Ok(())
@@ -196,10 +199,12 @@ pub fn bird_was_told(lab: &Lab, words: &str) -> Result<()> {
     })
 }
 
-/// A switch (FRR, AS 65001) for the nodes of a cluster: a peer of whoever dials.
+/// A switch (FRR, AS 65001) for the nodes of a cluster: a peer of whoever dials. Its log is where [`frr_was_told`] looks.
 pub const SWITCH: &str = "
+log file /tmp/frr.log informational
 router bgp 65001
  bgp router-id 10.0.0.254
+ bgp log-neighbor-changes
  no bgp ebgp-requires-policy
  neighbor NODES peer-group
  neighbor NODES remote-as 64512
@@ -231,6 +236,25 @@ pub fn told_by(frr: &Container, prefix: &str) -> Result<BTreeSet<String>> {
     let paths = routes.and_then(Value::as_array).into_iter().flatten();
     let peer = |path: &Value| Some(path.get("peerId")?.as_str()?.to_owned());
     Ok(paths.filter_map(peer).collect())
+}
+
+/// Waits until FRR leads packets for `prefix` to `nodeN` for each of these numbers, and to nobody else.
+pub fn is_led_to(frr: &Container, prefix: &str, nodes: &[u8]) -> Result<()> {
+    let expected: BTreeSet<String> = nodes.iter().map(|node| format!("10.0.0.{node}")).collect();
+    let what = format!("the switch leads {prefix} to {expected:?}");
+    eventually(CONVERGENCE, &what, || {
+        let shown = frr.vtysh(&format!("show bgp ipv4 unicast {prefix} json"))?;
+        let paths = shown.get("paths").and_then(Value::as_array);
+        let is = |path: &Value, pointer| path.pointer(pointer) == Some(&true.into());
+        let used = paths
+            .into_iter()
+            .flatten()
+            .filter(|path| is(path, "/bestpath/overall") || is(path, "/multipath"))
+            .filter_map(|path| Some(path.pointer("/peer/peerId")?.as_str()?.to_owned()));
+        let used: BTreeSet<String> = used.collect();
+        ensure!(used == expected, "it is led to {used:?}: {shown}");
+        Ok(())
+    })
 }
 
 /// Waits until FRR is told of `prefix` by `nodeN` for each of these numbers, and by nobody else.

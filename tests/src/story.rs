@@ -175,6 +175,25 @@ impl Cluster<'_> {
     }
 }
 
+impl Cluster<'_> {
+    /// Waits until no node has anything to complain of.
+    pub fn content(&self) -> Result<()> {
+        eventually(CONVERGENCE, "no node has a problem", || {
+            for member in &self.members {
+                let status = member.container.routelet(&["status"])?;
+                let problems = at(&status, "/problems")?;
+                anyhow::ensure!(
+                    problems.as_array().is_some_and(Vec::is_empty),
+                    "{}: {problems}",
+                    member.name
+                );
+                anyhow::ensure!(at(&status, "/healthy")? == true, "{status}");
+            }
+            Ok(())
+        })
+    }
+}
+
 /// Pings between all pairs of pods on different nodes, one pod a node, in both families.
 pub fn streams(pods: &[Pod<'_>], every: Duration) -> Result<Vec<Stream>> {
     let mut all = Vec::new();

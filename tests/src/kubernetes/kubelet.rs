@@ -96,6 +96,17 @@ impl<'lab> ControlPlane<'lab> {
 
     /// Registers a node under its internal addresses, as its kubelet does at its first start.
     pub fn register(&self, node: &str, addresses: &[String], labels: &Value) -> Result<()> {
+        self.register_with(node, addresses, labels, &[])
+    }
+
+    /// As [`ControlPlane::register`], with pod CIDRs that somebody chose.
+    pub fn register_with(
+        &self,
+        node: &str,
+        addresses: &[String],
+        labels: &Value,
+        pod_cidrs: &[String],
+    ) -> Result<()> {
         let addresses: Vec<Value> = addresses
             .iter()
             .map(|address| json!({"type": "InternalIP", "address": address}))
@@ -105,9 +116,14 @@ impl<'lab> ControlPlane<'lab> {
         if let (Some(all), Some(labels)) = (all.as_object_mut(), labels.as_object()) {
             all.extend(labels.clone());
         }
+        let spec = match pod_cidrs.first() {
+            Some(first) => json!({"podCIDR": first, "podCIDRs": pod_cidrs}),
+            None => json!({}),
+        };
         let object = json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": node, "labels": all},
+            "spec": spec,
             "status": {
                 "addresses": addresses,
                 "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "a kubelet by hand"}],

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::identity::FOLDER;
-use super::{ControlPlane, START};
+use super::{ControlPlane, START, ours, v1};
 use crate::shell::Background;
 use crate::wait::eventually;
 
@@ -36,11 +36,14 @@ impl ControlPlane<'_> {
             .with_context(|| format!("{path} has no {type_}: {object}"))
     }
 
-    /// Waits until a condition of an object of ours has this status and reason; its message.
+    /// Waits until a condition of an object of ours, or of a Node (`nodes/NAME`), has this status and reason; its message.
     pub fn says(&self, path: &str, type_: &str, status: &str, reason: &str) -> Result<String> {
         let what = format!("{path} says {type_} {status} {reason}");
         eventually(TOLD, &what, || {
-            let path = format!("/apis/routelet.dev/v1alpha1/{path}");
+            let path = match path.strip_prefix("nodes/") {
+                Some(node) => v1("nodes", node),
+                None => format!("/apis/routelet.dev/v1alpha1/{path}"),
+            };
             let now = self.whole_condition(&path, type_)?;
             let field = |name: &str| now.get(name).and_then(Value::as_str).unwrap_or_default();
             ensure!(
@@ -61,6 +64,15 @@ impl ControlPlane<'_> {
                 words.any(|word| word == reason) && words.any(|word| word == object)
             });
             line.map(str::to_owned).with_context(|| events.clone())
+        })
+    }
+
+    /// Waits until the `BGPNode` has gone with its Node.
+    pub fn forgets(&self, node: &str) -> Result<()> {
+        eventually(TOLD, &format!("the BGPNode of {node} goes"), || {
+            let answer = self.ask("GET", &ours("bgpnodes", node), "")?;
+            ensure!(answer.code == 404, "{answer:?}");
+            Ok(())
         })
     }
 
