@@ -20,6 +20,9 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 const NAMESPACE: &str = "routelet";
 /// How long a connection may take to stand: a pod's way to the API server is short.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection may be silent. Every watch hears a bookmark once a minute: one that hears nothing for longer hangs on a
+/// connection whose other end, or whose own address, is gone, and would never hear of it.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// The API server as this daemon reaches it.
 #[derive(Clone)]
@@ -60,6 +63,7 @@ impl Connection {
             )?,
         };
         config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(SILENCE);
         let own = env::var("POD_NAMESPACE")
             .ok()
             .filter(|name| !name.is_empty());

@@ -1,6 +1,8 @@
 //! A node gets its pod CIDRs late, another address, other pod CIDRs: routes and sessions follow, nothing of before is left, and the other
 //! nodes' pods lose nothing.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -15,6 +17,7 @@ use tests::story::{CONVERGENCE, at, peer};
 use tests::wait::eventually;
 
 const CNI: &str = "/etc/cni/net.d";
+const SILENCE: Duration = Duration::from_secs(240);
 
 struct Scene<'a, 'lab> {
     lab: &'lab Lab,
@@ -131,6 +134,17 @@ impl<'lab> Scene<'_, 'lab> {
         })
     }
 
+    /// The old address took the connections to the API server with it, which shows by their silence alone.
+    fn hears(&self) -> Result<()> {
+        self.control.label("node3", "generation=second")?;
+        eventually(SILENCE, "node3 hears what is new", || {
+            let stored = self.node3.path("/var/lib/routelet/cluster.yaml");
+            let stored = std::fs::read_to_string(stored)?;
+            ensure!(stored.contains("second"), "it has not heard of it");
+            Ok(())
+        })
+    }
+
     /// The Node is made anew with these pod CIDRs.
     fn gets(&self, cidrs: &[&str], before: &Cluster<'_>) -> Result<()> {
         self.control.delete(&v1("nodes", "node3"))?;
@@ -176,6 +190,7 @@ fn routes_and_sessions_follow_a_node_that_is_given_ranges_and_addresses() {
 
         scene.moves_to("10.0.0.3", "10.0.0.33")?;
         scene.whole(&mut pods, "moved")?;
+        scene.hears()?;
         traffic.unharmed()
     });
 }
