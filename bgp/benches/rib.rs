@@ -175,6 +175,7 @@ fn config(number: u32) -> PeerConfig {
             count: 0,
             action: OverLimit::Warn,
         },
+        bfd: None,
         import: all.clone(),
         export: Some(all),
         shutdown: None,

@@ -92,6 +92,8 @@ pub struct PeerConfig {
     pub allow_own_as: u8,
     /// Maximum prefixes.
     pub max_prefixes: MaxPrefixes,
+    /// Whether BFD watches the path to it, and how.
+    pub bfd: Option<BfdConfig>,
     /// What comes in.
     pub import: Arc<Policy>,
     /// What goes out; `None`: what we originate, and what route reflection demands (RFC 8212 in spirit).
@@ -100,6 +102,30 @@ pub struct PeerConfig {
     pub shutdown: Option<String>,
     /// A node of our own cluster: shown collapsed, counted together.
     pub mesh: bool,
+}
+
+/// BFD to a peer (RFC 5880).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BfdConfig {
+    /// The fastest we take packets: Required Min RX Interval.
+    pub min_rx: Duration,
+    /// The fastest we send them: Desired Min TX Interval.
+    pub min_tx: Duration,
+    /// Packets that may be missed, at least 1.
+    pub multiplier: u8,
+    /// How far away the peer is.
+    pub hops: Hops,
+}
+
+/// How far away the other side of a BFD session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hops {
+    /// On the same link (RFC 5881).
+    Single,
+    /// Perhaps further (RFC 5883).
+    Multi,
+    /// `Single` where its address lies in a subnet of an interface of ours, else `Multi`.
+    OnLink,
 }
 
 /// Peers that are not known before they dial in.

@@ -7,6 +7,7 @@
 //! `wire` is the codec, without clock or I/O. `peer` is one session: the state machine, and the driver that gives it a
 //! socket. `rib` holds every route and decides. `speaker` is the front door.
 
+pub mod bfd;
 pub mod config;
 mod listener;
 pub mod owners;

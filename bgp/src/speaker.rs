@@ -44,6 +44,15 @@ pub enum Event {
         /// What happened, in words.
         reason: String,
     },
+    /// BFD on the path to a peer came up or went down.
+    Bfd {
+        /// The peer's name.
+        peer: String,
+        /// Whether it is up now.
+        up: bool,
+        /// Why it is down, in words.
+        reason: String,
+    },
     /// Something an operator should know: a limit, a malformed message that was survived, a port in use.
     Problem {
         /// The peer it concerns, if it is one.

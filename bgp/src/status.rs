@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 use serde::Serialize;
 
 use crate::{
+    bfd::packet::{Discard, State},
     config::Source,
     prefix::{Family, Prefix},
 };
@@ -27,6 +28,9 @@ pub struct SpeakerStatus {
     pub attribute_sets: usize,
     /// Peers by name.
     pub peers: BTreeMap<String, PeerStatus>,
+    /// BFD packets that were thrown away and are of no peer we know, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bfd_discarded: BTreeMap<Discard, u64>,
     /// What stands in the way as a whole (a port in use), in words with the remedy.
     pub problems: Vec<String>,
 }
@@ -61,6 +65,9 @@ pub struct PeerStatus {
     pub last_notification: Option<NotificationStatus>,
     /// What was agreed, while it is up.
     pub session: Option<SessionStatus>,
+    /// BFD, where it is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BfdStatus>,
     /// Counts by family.
     pub families: BTreeMap<Family, FamilyCounts>,
     /// Messages since the process started.
@@ -117,6 +124,72 @@ pub enum End {
     Us,
     /// The peer.
     Peer,
+}
+
+/// BFD with one peer. Intervals are in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdStatus {
+    /// Our state.
+    pub state: State,
+    /// Since when we are in it.
+    pub since: SystemTime,
+    /// More than one hop away (RFC 5883).
+    pub multihop: bool,
+    /// The address we speak from, once there is one.
+    pub local: Option<IpAddr>,
+    /// Our name for the session.
+    pub discriminator: u32,
+    /// What we want.
+    pub ours: BfdIntervals,
+    /// The other side, while it is heard.
+    pub remote: Option<BfdRemote>,
+    /// Time between two packets of ours; `None`: the peer wants none.
+    pub transmit_ms: Option<u64>,
+    /// How long the peer may be silent, while it is heard.
+    pub detection_ms: Option<u64>,
+    /// How often it came up.
+    pub ups: u64,
+    /// How often it went down, for whatever reason.
+    pub downs: u64,
+    /// Packets received that were used.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Packets of this peer that were thrown away, by reason.
+    pub discarded: BTreeMap<Discard, u64>,
+    /// Why it last went down, in words.
+    pub last_down: Option<String>,
+    /// What keeps us from speaking, in words.
+    pub problem: Option<String>,
+}
+
+/// What a side wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdIntervals {
+    /// The fastest it takes packets.
+    pub min_rx_ms: u64,
+    /// The fastest it sends them.
+    pub min_tx_ms: u64,
+    /// Packets that may be missed.
+    pub multiplier: u8,
+}
+
+/// The other side.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdRemote {
+    /// Its state.
+    pub state: State,
+    /// Its name for the session.
+    pub discriminator: u32,
+    /// What it wants.
+    pub wants: BfdIntervals,
+    /// Why it last left Up, in words.
+    pub diagnostic: String,
+    /// It goes on where its control plane fails (C bit).
+    pub control_plane_independent: bool,
 }
 
 /// What was agreed on a session.

@@ -18,7 +18,7 @@ mod message;
 mod nlri;
 pub mod notification;
 pub mod open;
-mod read;
+pub(crate) mod read;
 pub mod refresh;
 pub mod update;
 mod words;

@@ -8,6 +8,8 @@
 #[path = "pair/harness.rs"]
 mod harness;
 
+#[path = "pair/bfd.rs"]
+mod bfd;
 #[path = "pair/collisions.rs"]
 mod collisions;
 #[path = "pair/endings.rs"]

@@ -1,6 +1,13 @@
 //! What the fuzz targets share: a context from one octet, and what must hold of whatever can be read.
 
+use std::time::{Duration, Instant};
+
 use bgp::{
+    bfd::{
+        packet::{Flags, Packet},
+        session::{Event, Session, Settings},
+    },
+    peer::deadlines::Jitter,
     prefix::Families,
     wire::{Context, Kind, Limit, Message, Update, frame, update::Unsendable},
 };
@@ -35,6 +42,31 @@ pub fn framed(kind: Kind, body: &[u8]) -> Option<Vec<u8>> {
     message.push(kind as u8);
     message.extend(body);
     Some(message)
+}
+
+/// Reads a BFD packet: what can be read is written as it was, and leaves a session that has its next deadline ahead.
+pub fn check_bfd(octets: &[u8]) {
+    let Ok(packet) = Packet::read(octets) else {
+        return;
+    };
+    assert_eq!(Packet::read(&packet.write()).ok(), unauthenticated(packet));
+    let (now, interval) = (Instant::now(), Duration::from_millis(100));
+    let settings = Settings {
+        min_rx: interval,
+        min_tx: interval,
+        multiplier: 3,
+    };
+    let mut session = Session::new(now, 1, settings, Jitter::new(1, now));
+    for _ in 0..3 {
+        drop(session.handle(now, Event::Received(packet, now)));
+        drop(session.handle_timeout(now));
+        assert!(session.next_timeout().is_none_or(|at| at > now));
+    }
+}
+
+/// We write none with authentication.
+fn unauthenticated(packet: Packet) -> Option<Packet> {
+    (!packet.flags.contains(Flags::AUTHENTICATED)).then_some(packet)
 }
 
 /// Reads one message after the other; each that is read can be written, and reads as it was.

@@ -1,8 +1,9 @@
-//! Writes the seeds of each target: `seeds DIRECTORY` makes DIRECTORY/message, open and update.
+//! Writes the seeds of each target: `seeds DIRECTORY` makes DIRECTORY/bfd, message, open and update.
 
 use std::{fs, io, net::IpAddr, path::Path};
 
 use bgp::{
+    bfd::packet::{Diagnostic, Flags, Packet, State},
     prefix::{Family, Prefix},
     wire::{
         Aggregator, AsPath, Attributes, Capability, Cease, Community, ExtendedCommunity,
@@ -17,6 +18,9 @@ use bytes::BytesMut;
 fn main() -> io::Result<()> {
     let directory = std::env::args().nth(1).unwrap_or_else(|| "corpus".into());
     let directory = Path::new(&directory);
+    for (number, packet) in packets().iter().enumerate() {
+        save(directory, "bfd", number, &packet.write())?;
+    }
     let mut message = 0;
     for (number, octets) in updates().into_iter().enumerate() {
         save(directory, "message", number, &octets)?;
@@ -48,6 +52,28 @@ fn main() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What two sessions say on their way up.
+fn packets() -> Vec<Packet> {
+    let packet = |state, flags, your_discriminator| Packet {
+        diagnostic: Diagnostic::NONE,
+        state,
+        flags,
+        multiplier: 3,
+        my_discriminator: 2,
+        your_discriminator,
+        desired_min_tx: 100_000,
+        required_min_rx: 100_000,
+        required_min_echo_rx: 0,
+    };
+    vec![
+        packet(State::Down, Flags::empty(), 0),
+        packet(State::Init, Flags::empty(), 1),
+        packet(State::Up, Flags::POLL, 1),
+        packet(State::Up, Flags::FINAL | Flags::DEMAND, 1),
+        packet(State::AdminDown, Flags::INDEPENDENT, 1),
+    ]
 }
 
 fn save(directory: &Path, target: &str, number: usize, octets: &[u8]) -> io::Result<()> {

@@ -117,7 +117,12 @@ impl Jitter {
 
     /// Between three quarters of `interval` and all of it (RFC 4271 §10).
     pub fn on(&mut self, interval: Duration) -> Duration {
-        interval.mul_f64(0.75 + 0.25 * self.fraction())
+        self.between(interval, 0.75, 1.0)
+    }
+
+    /// Between these two parts of `interval`.
+    pub fn between(&mut self, interval: Duration, least: f64, most: f64) -> Duration {
+        interval.mul_f64(least + (most - least) * self.fraction())
     }
 
     /// A moment between three quarters of `interval` and all of it from now, on a beat that all peers share: a thousand

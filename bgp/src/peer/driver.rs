@@ -24,7 +24,6 @@ use tokio::{
 };
 
 use self::{
-    command::held_down,
     link::{Link, Progress, farewell},
     report::Reporter,
     routes::Routes,
@@ -36,6 +35,7 @@ use super::{
     sockets,
 };
 use crate::{
+    bfd::{Bfd, Watch},
     config::PeerConfig,
     rib::task::{Ending, Order, PeerId, PeerMessage, Session, ToRib},
     speaker,
@@ -46,6 +46,7 @@ pub(crate) use report::PeerReport;
 
 mod command;
 mod link;
+mod path;
 mod report;
 mod routes;
 
@@ -66,6 +67,8 @@ pub(crate) struct Driver {
     pub(crate) events: broadcast::Sender<speaker::Event>,
     /// True once all initial routes are in.
     pub(crate) complete: watch::Receiver<bool>,
+    /// Who watches paths.
+    pub(crate) bfd: Bfd,
     /// What it is told.
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     /// Whether it ends by itself once its peer is gone, and nothing of it is kept.
@@ -112,6 +115,8 @@ struct Running {
     /// How long the routes of a peer that left are kept at most.
     kept: Duration,
     leave_at: Option<Instant>,
+    bfd: Bfd,
+    watch: Option<Watch>,
     dial: Option<Dial>,
     links: Vec<Link>,
     connections: u32,
@@ -161,6 +166,8 @@ impl Running {
             stay: driver.stay,
             kept: Duration::ZERO,
             leave_at: None,
+            bfd: driver.bfd,
+            watch: None,
             dial: None,
             links: Vec::new(),
             connections: 0,
@@ -176,7 +183,8 @@ impl Running {
 
     /// Begins, unless the configuration holds the peer down.
     fn start(&mut self) {
-        match held_down(self.fsm.config()) {
+        self.watch_path();
+        match command::held_down(self.fsm.config()) {
             None => self.feed(Event::Start),
             Some(reason) => self.reporter.held_down(reason),
         }
@@ -190,6 +198,7 @@ impl Running {
                 return Poll::Ready(());
             }
             moved |= self.poll_complete();
+            moved |= self.poll_path(context);
             moved |= self.poll_dial(context);
             moved |= self.poll_orders(context);
             moved |= self.routes.poll(context);
@@ -468,6 +477,7 @@ impl Running {
     async fn wind_up(mut self) {
         // Who dials now is told by the one who hands connections out, not by silence.
         self.commands.close();
+        self.watch = None;
         self.links.clear();
         poll_fn(|context| {
             while !self.routes.is_level() {

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::bfd::Gate;
 use super::{
     collision::{Origin, Rank, Survivor, survivor},
     deadlines::{Deadlines, Jitter, Timer, doubled},
@@ -21,6 +22,7 @@ use crate::{
     wire::{Cease, Kind, Message, Notification, Open, RouteRefresh, Update},
 };
 
+mod bfd;
 mod effort;
 mod living;
 mod opening;
@@ -59,6 +61,17 @@ pub enum Event {
     },
     /// The path to the peer is known to be dead.
     PathDead(String),
+    /// BFD says that the path, which worked, is dead.
+    BfdDown {
+        /// In words.
+        reason: String,
+        /// When BFD last heard the peer.
+        heard: Instant,
+        /// It would go on where the peer's control plane fails: forwarding is dead too.
+        forwarding: bool,
+    },
+    /// BFD says nothing against the path (any more).
+    BfdClear,
     /// The dial succeeded.
     Dialled(ConnectionId),
     /// The dial failed, with the reason in words.
@@ -127,6 +140,7 @@ pub struct Fsm {
     config: Arc<PeerConfig>,
     local: Local,
     effort: Effort,
+    gate: Gate,
     deadlines: Deadlines,
     connections: Vec<Connection>,
     /// Attempts since the last session that lasted.
@@ -144,7 +158,7 @@ pub struct Fsm {
 enum Effort {
     /// Nothing, until started.
     Stopped,
-    /// Nothing, until IdleHold passes.
+    /// Nothing, until IdleHold passes and BFD has nothing against it.
     Held,
     /// A dial is under way; ConnectRetry gives it up.
     Dialling,
@@ -211,6 +225,7 @@ impl Fsm {
                 preserved: restarted,
             },
             effort: Effort::Stopped,
+            gate: Gate::default(),
             deadlines: Deadlines::default(),
             connections: Vec::new(),
             attempts: 0,
@@ -309,6 +324,15 @@ impl Fsm {
             ) => self.end_all(now, notification, reason, Next::Hold(stay_away)),
             (_, Reconsider) => self.reconsider(now),
             (_, PathDead(reason)) => self.path_dead(now, reason),
+            (
+                _,
+                BfdDown {
+                    reason,
+                    heard,
+                    forwarding,
+                },
+            ) => self.bfd_down(now, reason, heard, forwarding),
+            (_, BfdClear) => self.bfd_clear(now),
             (_, Complete) => {
                 self.local.restarting = false;
                 self.local.preserved = true;

@@ -84,6 +84,7 @@ pub(crate) fn peer_config() -> PeerConfig {
             count: 0,
             action: OverLimit::Warn,
         },
+        bfd: None,
         import: all.clone(),
         export: Some(all),
         shutdown: None,

@@ -18,6 +18,7 @@ use super::{
     status::Inquiry,
 };
 use crate::{
+    bfd::Bfd,
     config::{Password, PeerConfig, SpeakerConfig},
     listener::{Keys, Listener, Notice},
     peer::{
@@ -52,6 +53,7 @@ const NOTICES: usize = 256;
 pub(super) struct Core {
     config: SpeakerConfig,
     rib: RibHandle,
+    bfd: Bfd,
     events: broadcast::Sender<Event>,
     peers: BTreeMap<Arc<str>, Peer>,
     /// Who has an address; several where interfaces or source addresses tell them apart.
@@ -90,6 +92,7 @@ impl Core {
         Self {
             config,
             rib,
+            bfd: Bfd::new(),
             events,
             peers: BTreeMap::new(),
             by_address: HashMap::new(),
@@ -153,9 +156,9 @@ impl Core {
             peer.tell(driver::Command::Report(answer));
             inquiry.peers.push((peer.id, report));
         }
-        let rib = self.rib.clone();
+        let (rib, bfd) = (self.rib.clone(), self.bfd.clone());
         drop(tokio::spawn(async move {
-            drop(reply.send(inquiry.answered(rib).await));
+            drop(reply.send(inquiry.answered(rib, bfd).await));
         }));
     }
 
@@ -283,6 +286,7 @@ impl Core {
             config: Arc::clone(&peer.config),
             router_id: self.config.router_id,
             rib: self.rib.sender(),
+            bfd: self.bfd.clone(),
             events: self.events.clone(),
             complete: self.rib.complete(),
             commands,
@@ -428,7 +432,10 @@ impl Core {
                 ),
             });
         }
-        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let all = async {
+            while self.tasks.join_next().await.is_some() {}
+            self.bfd.settle().await;
+        };
         if tokio::time::timeout(GOODBYE, all).await.is_err() {
             tracing::warn!("some peers did not take our last words");
         }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use tokio::sync::oneshot;
 
 use crate::{
+    bfd::Bfd,
     config::SpeakerConfig,
     peer::driver::PeerReport,
     rib::task::{PeerId, RibCounts, RibHandle},
@@ -39,6 +40,7 @@ impl Inquiry {
                 complete: false,
                 prefixes: BTreeMap::new(),
                 attribute_sets: 0,
+                bfd_discarded: BTreeMap::new(),
                 peers: BTreeMap::new(),
                 problems,
             },
@@ -47,8 +49,9 @@ impl Inquiry {
     }
 
     /// Waits for all answers.
-    pub(super) async fn answered(self, rib: RibHandle) -> SpeakerStatus {
+    pub(super) async fn answered(self, rib: RibHandle, bfd: Bfd) -> SpeakerStatus {
         let mut speaker = self.speaker;
+        speaker.bfd_discarded = bfd.discarded().await.into_iter().collect();
         let counts = rib.counts().await.unwrap_or_default();
         speaker.complete = counts.complete;
         speaker.prefixes = counts
@@ -59,7 +62,10 @@ impl Inquiry {
         speaker.attribute_sets = counts.attribute_sets;
         for (id, answer) in self.peers {
             if let Ok(report) = answer.await {
-                let peer = joined(report.status, id, &counts);
+                let mut peer = joined(report.status, id, &counts);
+                if let Some(bfd) = report.bfd {
+                    peer.bfd = bfd.await.ok();
+                }
                 speaker.peers.insert(peer.name.clone(), peer);
             }
         }

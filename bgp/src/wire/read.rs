@@ -10,7 +10,7 @@ use nom::{
 
 /// Fewer octets than the format demands: all that can go wrong in reading a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Short;
+pub(crate) struct Short;
 
 impl ParseError<&[u8]> for Short {
     fn from_error_kind(_: &[u8], _: ErrorKind) -> Self {
@@ -23,7 +23,7 @@ impl ParseError<&[u8]> for Short {
 }
 
 /// What a parser left over, and what it read.
-pub(super) type Parsed<'a, T> = IResult<&'a [u8], T, Short>;
+pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, Short>;
 
 /// Two octets of length, then that many.
 pub(super) fn sized_by_u16(input: &[u8]) -> Parsed<'_, &[u8]> {

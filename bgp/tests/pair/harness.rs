@@ -66,6 +66,7 @@ pub(crate) fn peer_config(local_asn: u32, asn: u32) -> PeerConfig {
             count: 0,
             action: OverLimit::Warn,
         },
+        bfd: None,
         import: Arc::new(Policy::always("all", Verdict::Accept)),
         export: None,
         shutdown: None,

@@ -98,6 +98,7 @@ pub(crate) fn config(number: u32, kind: PeerKind) -> PeerConfig {
             count: 0,
             action: OverLimit::Warn,
         },
+        bfd: None,
         import: accept_all(),
         export: Some(accept_all()),
         shutdown: None,

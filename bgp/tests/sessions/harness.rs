@@ -95,6 +95,7 @@ pub(crate) fn peer(ours: Ipv4Addr, theirs: Ipv4Addr, asn: u32, their_asn: u32) -
             count: 0,
             action: OverLimit::Warn,
         },
+        bfd: None,
         import: Arc::new(Policy::always("all", Verdict::Accept)),
         export: Some(Arc::new(Policy::always("all", Verdict::Accept))),
         shutdown: None,

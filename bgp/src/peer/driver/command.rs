@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{PeerReport, Running, link::Link};
 use crate::{
+    bfd::Watch,
     config::{Password, PeerConfig},
     peer::{fsm::Event, sockets},
     wire::{Cease, Notification},
@@ -72,7 +73,8 @@ impl Running {
                 let of_session = self.routes.connection();
                 let link = self.links.iter().find(|link| Some(link.id) == of_session);
                 let addresses = link.map(|link| (link.local, link.remote));
-                drop(reply.send(self.reporter.report(&self.fsm, addresses)));
+                let bfd = self.watch.as_ref().map(Watch::status);
+                drop(reply.send(self.reporter.report(&self.fsm, addresses, bfd)));
             }
             Command::Stop(notification, reason) => {
                 self.feed(Event::Stop {
@@ -100,6 +102,7 @@ impl Running {
         let held = held_down(&config);
         self.reporter.reconfigured(&config);
         self.fsm.reconfigure(config, router_id);
+        self.watch_path();
         match (held, anew) {
             (Some(reason), _) => {
                 let notification = match &self.fsm.config().shutdown {

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 use super::{
     super::{
@@ -14,18 +14,27 @@ use super::{
     link::Read,
 };
 use crate::{
+    bfd::News,
     config::{PeerAsn, PeerConfig},
     prefix::Family,
     speaker,
-    status::{End, MessageCounts, NotificationStatus, PeerStatus, SessionState, SessionStatus},
+    status::{
+        BfdStatus, End, MessageCounts, NotificationStatus, PeerStatus, SessionState, SessionStatus,
+    },
     wire::{Message, Notification, Update},
 };
+
+/// A session that ended because of BFD is not tried again before BFD has nothing against it.
+const WAITS_FOR_BFD: &str =
+    "we hear its BFD but the path does not work both ways yet: we wait until BFD is up, or silent";
 
 /// All a peer's task knows; the Rib knows the counts of routes.
 #[derive(Debug)]
 pub(crate) struct PeerReport {
-    /// Without what the Rib counts.
+    /// Without what the Rib counts, and what BFD says.
     pub(crate) status: PeerStatus,
+    /// How BFD with it is, where it is configured.
+    pub(crate) bfd: Option<oneshot::Receiver<BfdStatus>>,
 }
 
 /// Kinds of faults told of in one session.
@@ -79,6 +88,28 @@ impl Reporter {
 
     pub(super) fn reconfigured(&mut self, config: &PeerConfig) {
         self.asn = configured_asn(config);
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// BFD has something to say of the path.
+    pub(super) fn bfd(&mut self, news: &News) {
+        let (up, reason) = match news {
+            News::Up => (true, ""),
+            News::Dead { reason, .. } | News::Down(reason) => (false, &**reason),
+            News::Silent => return,
+        };
+        let what = if up {
+            "BFD up".to_owned()
+        } else {
+            format!("BFD down: {reason}")
+        };
+        self.note(Way::State, what, 1);
+        let (peer, reason) = (self.name.to_string(), reason.to_owned());
+        drop(self.events.send(speaker::Event::Bfd { peer, up, reason }));
     }
 
     /// The configuration keeps the peer down.
@@ -271,10 +302,12 @@ impl Reporter {
         &self,
         fsm: &Fsm,
         addresses: Option<(SocketAddr, SocketAddr)>,
+        bfd: Option<oneshot::Receiver<BfdStatus>>,
     ) -> PeerReport {
         let session = fsm.session().zip(addresses);
         let config = fsm.config();
         PeerReport {
+            bfd,
             status: PeerStatus {
                 name: self.name.to_string(),
                 address: config.address,
@@ -292,9 +325,11 @@ impl Reporter {
                 hint: self
                     .hint
                     .clone()
+                    .or_else(|| fsm.waits_for_bfd().then(|| WAITS_FOR_BFD.into()))
                     .or_else(|| hints::waiting(self.state, config)),
                 last_notification: self.last_notification,
                 session: session.map(|((_, agreed), (local, remote))| shown(agreed, local, remote)),
+                bfd: None,
                 families: std::collections::BTreeMap::new(),
                 messages: self.messages,
                 recorder: self.recorder.shown(),

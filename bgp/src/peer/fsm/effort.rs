@@ -9,8 +9,12 @@ impl Fsm {
             return;
         }
         let from_rest = self.effort == Effort::Stopped;
-        self.effort = Effort::Waiting;
         self.deadlines.set(Timer::IdleHold, None);
+        if self.gate == Gate::Shut {
+            self.effort = Effort::Held;
+            return self.because("waits for BFD");
+        }
+        self.effort = Effort::Waiting;
         match self.config.connect {
             Connect::Dial => self.dial(now),
             // The other may have dialled in vain until we were there, and its next dial be far away.

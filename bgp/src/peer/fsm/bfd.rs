@@ -1,0 +1,67 @@
+//! What BFD says of the path, and what that means for the session (RFC 5882).
+
+use super::*;
+
+/// Whether BFD lets us try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// It says nothing against it.
+    #[default]
+    Open,
+    /// The path failed, and the peer is heard but does not hear us yet, or says that it does not.
+    Shut,
+}
+
+impl Fsm {
+    /// The path, which worked, is dead: what runs over it ends at once, and its routes with it. What began after the peer was
+    /// last heard is not meant: it has come over the path since. So a peer that restarts, and whose BFD falls silent
+    /// with it, keeps the session it has just opened anew.
+    pub(super) fn bfd_down(
+        &mut self,
+        now: Instant,
+        reason: String,
+        heard: Instant,
+        forwarding: bool,
+    ) {
+        self.gate = Gate::Shut;
+        if self.effort == Effort::Stopped {
+            return;
+        }
+        let lasted = self.lasted(now);
+        let meant = self.connections.iter().filter(|one| one.since <= heard);
+        for id in meant.map(|one| one.id).collect::<Vec<_>>() {
+            let said = Notification::cease(Cease::BfdDown);
+            self.close(id, Some(said), Cause::PathDead);
+        }
+        if !self.connections.is_empty() {
+            return;
+        }
+        if lasted.is_some() {
+            self.go_on(now, Next::Hold(Duration::ZERO), lasted);
+        } else {
+            if forwarding {
+                // Routes that we kept over its restart (RFC 5882 §4.3.2): its BFD says that its kernel is gone too.
+                self.actions.push(Action::Down(Ending::Gone));
+            }
+            self.abandon_dial();
+            self.deadlines.clear();
+            self.effort = Effort::Held;
+        }
+        self.because(reason);
+    }
+
+    /// BFD says nothing against the path (any more).
+    pub(super) fn bfd_clear(&mut self, now: Instant) {
+        self.gate = Gate::Open;
+        // An IdleHold that runs is a penalty of its own.
+        if self.is_held() && self.deadlines.get(Timer::IdleHold).is_none() {
+            self.start(now);
+        }
+    }
+
+    /// Whether it stays in Idle until BFD is up, or silent.
+    #[must_use]
+    pub fn waits_for_bfd(&self) -> bool {
+        self.is_held() && self.gate == Gate::Shut
+    }
+}
