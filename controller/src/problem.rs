@@ -52,6 +52,8 @@ pub(crate) enum Reason {
     RouteUnexpected,
     /// A session that should be up is not.
     SessionDown,
+    /// A session is up, but BFD does not watch its path, or holds that it fails.
+    BfdNotUp,
     /// The speaker as a whole: a port in use.
     SpeakerProblem,
     /// The installer or the kernel.
@@ -83,6 +85,7 @@ impl Reason {
             Self::RouteWrong => "RouteWrong",
             Self::RouteUnexpected => "RouteUnexpected",
             Self::SessionDown => "SessionDown",
+            Self::BfdNotUp => "BFDNotUp",
             Self::SpeakerProblem => "SpeakerProblem",
             Self::KernelProblem => "KernelProblem",
             Self::OutOfService => "OutOfService",

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bgp::{
+    bfd::packet::State,
     prefix::{Family, Prefix},
     status::{FamilyCounts, PeerStatus, RouteStatus, SessionState, SpeakerStatus},
 };
@@ -228,6 +229,7 @@ pub(crate) fn troubles(
     );
     let nodes_up = speaker.peers.values().any(|peer| peer.mesh && is_up(peer));
     problems.extend(speaker.peers.values().filter_map(strays));
+    problems.extend(speaker.peers.values().filter_map(unwatched));
     for peer in speaker.peers.values() {
         if is_up(peer) || is_held_down(desired, &peer.name) {
             continue;
@@ -303,6 +305,43 @@ fn strays(peer: &PeerStatus) -> Option<Problem> {
             format!("{refused} of its routes are refused by the origin check, for they would lead packets for a node's pods elsewhere: routelet routes received {} says which; look at what it announces", peer.name),
         ).because(Reason::OriginRefused)
     })
+}
+
+/// BFD comes up within seconds of its session; only then is its absence news.
+const BFD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A session that is up while BFD is not.
+fn unwatched(peer: &PeerStatus) -> Option<Problem> {
+    let bfd = peer.bfd.as_ref()?;
+    let since = bfd.since.max(peer.since);
+    let lasts = SystemTime::now()
+        .duration_since(since)
+        .is_ok_and(|time| time >= BFD_PATIENCE);
+    if bfd.state == State::Up || !is_up(peer) || !lasts {
+        return None;
+    }
+    let mut text = match (&bfd.problem, &bfd.remote, &bfd.last_down) {
+        (Some(problem), _, _) => format!("BFD does not work: {problem}"),
+        (None, Some(remote), _) if remote.state == State::AdminDown => {
+            "BFD is taken down by an operator on its side".into()
+        }
+        (None, Some(remote), _) => format!(
+            "BFD is {:?} here and {:?} there: packets arrive here, but ours may not arrive there",
+            bfd.state, remote.state
+        ),
+        (None, None, Some(down)) => {
+            format!("BFD is down: {down}; is it still configured on its side?")
+        }
+        (None, None, None) => {
+            "BFD is never answered: is it configured on its side, single hop or multihop as here?"
+                .into()
+        }
+    };
+    if let Some((why, count)) = bfd.discarded.iter().max_by_key(|(_, count)| **count) {
+        text.push_str(&format!(" {count} of its packets were thrown away: {why}."));
+    }
+    text.push_str(" Until BFD is up a silent loss shows when the hold time ends");
+    Some(Problem::warning(format!("peer {}", peer.name), text).because(Reason::BfdNotUp))
 }
 
 /// A length of time in its two largest units: `3d4h`, `5m12s`, `0.2s`.

@@ -56,6 +56,7 @@ impl Scene {
             complete: true,
             prefixes: BTreeMap::new(),
             attribute_sets: 0,
+            bfd_discarded: BTreeMap::new(),
             peers: peers
                 .map(|(name, config)| (name.clone(), peer(name, config.address)))
                 .collect(),
@@ -119,6 +120,7 @@ fn peer(name: &str, address: IpAddr) -> PeerStatus {
         hint: None,
         last_notification: None,
         session: None,
+        bfd: None,
         families: BTreeMap::new(),
         messages: MessageCounts::default(),
         recorder: Vec::new(),

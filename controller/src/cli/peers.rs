@@ -4,7 +4,7 @@ use std::{fmt::Write, process::ExitCode};
 
 use bgp::{
     prefix::Family,
-    status::{FamilyCounts, PeerKind, PeerStatus},
+    status::{BfdIntervals, BfdStatus, FamilyCounts, PeerKind, PeerStatus},
 };
 use clap::Args;
 
@@ -151,6 +151,11 @@ fn detail(peer: &PeerStatus) -> String {
             }
         }
     }
+    if let Some(bfd) = &peer.bfd {
+        for (name, value) in watched(bfd) {
+            line(name, value);
+        }
+    }
     let messages = &peer.messages;
     line(
         "Messages",
@@ -189,6 +194,55 @@ fn detail(peer: &PeerStatus) -> String {
         text.push_str(&table.text());
     }
     text
+}
+
+/// BFD in lines.
+fn watched(bfd: &BfdStatus) -> Vec<(&'static str, String)> {
+    let wants = |of: &BfdIntervals| {
+        let (rx, tx) = (of.min_rx_ms, of.min_tx_ms);
+        format!("rx {rx} ms, tx {tx} ms × {}", of.multiplier)
+    };
+    let hops = if bfd.multihop {
+        "multihop"
+    } else {
+        "single hop"
+    };
+    let mut lines = vec![(
+        "BFD",
+        format!(
+            "{:?} for {}, {hops}, {} times up, {} down",
+            bfd.state,
+            age(bfd.since),
+            bfd.ups,
+            bfd.downs
+        ),
+    )];
+    lines.push(("BFD wants", format!("we {}", wants(&bfd.ours))));
+    if let Some(remote) = &bfd.remote {
+        let theirs = wants(&remote.wants);
+        let text = format!("it {theirs}, is {:?} ({})", remote.state, remote.diagnostic);
+        lines.push(("", text));
+    }
+    let time = |time: Option<u64>| time.map_or_else(|| "none".into(), |time| format!("{time} ms"));
+    lines.push((
+        "BFD timers",
+        format!(
+            "a packet every {}, detection time {}",
+            time(bfd.transmit_ms),
+            time(bfd.detection_ms)
+        ),
+    ));
+    let (packets_in, out) = (bfd.packets_in, bfd.packets_out);
+    lines.push(("BFD packets", format!("{packets_in} in, {out} out")));
+    let discarded = bfd.discarded.iter();
+    lines.extend(discarded.map(|(why, count)| ("", format!("{count} thrown away: {why}"))));
+    if let Some(down) = &bfd.last_down {
+        lines.push(("BFD last down", down.clone()));
+    }
+    if let Some(problem) = &bfd.problem {
+        lines.push(("BFD problem", problem.clone()));
+    }
+    lines
 }
 
 fn families(peer: &PeerStatus) -> String {

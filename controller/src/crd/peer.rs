@@ -400,6 +400,10 @@ pub(crate) struct Bfd {
     /// Packets that may be missed.
     #[schemars(range(min = 1))]
     pub(crate) multiplier: u8,
+    /// Over more than one hop (RFC 5883, UDP port 4784) or one (RFC 5881, 3784). Default: one, unless `ebgpMultihop` or
+    /// `ttlSecurity` says more, or the peer is in our AS and its address in no subnet of an interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) multihop: Option<bool>,
 }
 
 impl Default for Bfd {
@@ -408,6 +412,7 @@ impl Default for Bfd {
             min_rx_ms: 300,
             min_tx_ms: 300,
             multiplier: 3,
+            multihop: None,
         }
     }
 }

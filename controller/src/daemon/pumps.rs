@@ -78,6 +78,14 @@ fn sessions(speaker: &Speaker, journal: Arc<Journal>) {
                     };
                     journal.note(Kind::Session, Some(peer), text);
                 }
+                Ok(Event::Bfd { peer, up, reason }) => {
+                    let text = if up {
+                        "BFD up".to_owned()
+                    } else {
+                        format!("BFD down: {reason}")
+                    };
+                    journal.note(Kind::Session, Some(peer), text);
+                }
                 Ok(Event::Problem { peer, text }) => journal.note(Kind::Problem, peer, text),
                 Err(RecvError::Lagged(lost)) => {
                     journal.write(

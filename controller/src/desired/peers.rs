@@ -4,11 +4,13 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use bgp::{
     config::{
-        AddPath, Connect, NextHopAddresses, NextHopMode, PeerAsn, PeerConfig, RangeConfig, Ttl,
+        AddPath, BfdConfig, Connect, Hops, NextHopAddresses, NextHopMode, PeerAsn, PeerConfig,
+        RangeConfig, Ttl,
     },
     prefix::{Family, Prefix},
 };
@@ -187,12 +189,6 @@ fn checked(
             ),
         ));
         spec.timers = Default::default();
-    }
-    if spec.bfd.is_some() {
-        problems.push(Problem::warning(
-            about,
-            "bfd is not available yet: the session runs without it, and a silent loss shows when the hold time ends",
-        ));
     }
     spec
 }
@@ -383,6 +379,7 @@ fn session_with(
         route_reflector_client: spec.route_reflector_client,
         allow_own_as: spec.allow_own_as,
         max_prefixes: session::limit(view, &spec.max_prefixes, nodes.as_deref()),
+        bfd: spec.bfd.map(|bfd| watched(&bfd, internal, ttl)),
         import: match &spec.import {
             Some(given) => policy::given(view, about, "import", given, problems),
             None => view.default_import.clone(),
@@ -396,6 +393,23 @@ fn session_with(
             .as_ref()
             .map(|shutdown| shutdown.message.clone()),
         mesh: whom.node.is_some(),
+    }
+}
+
+/// BFD in the speaker's terms. How far away the peer is follows from what BGP is told of it; only towards our own AS, where
+/// BGP does not ask, the link decides, as in FRR.
+fn watched(bfd: &crd::peer::Bfd, internal: Option<bool>, ttl: Ttl) -> BfdConfig {
+    let interval = |milliseconds: u32| Duration::from_millis(milliseconds.into());
+    BfdConfig {
+        min_rx: interval(bfd.min_rx_ms),
+        min_tx: interval(bfd.min_tx_ms),
+        multiplier: bfd.multiplier,
+        hops: match (bfd.multihop, ttl) {
+            (Some(true), _) => Hops::Multi,
+            (Some(false), _) | (None, Ttl::Send(1) | Ttl::Security(1)) => Hops::Single,
+            (None, _) if internal == Some(true) => Hops::OnLink,
+            (None, _) => Hops::Multi,
+        },
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn between_nodes(
         route_reflector_client: false,
         allow_own_as: 0,
         max_prefixes: limit(view, &crd::peer::MaxPrefixes::default(), Some(&[node])),
+        bfd: None,
         import,
         export: None,
         shutdown: None,

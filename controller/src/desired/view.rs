@@ -226,6 +226,14 @@ fn peer(peer: &PeerConfig) -> Value {
     if peer.port != 179 {
         say("port", peer.port.into());
     }
+    if let Some(bfd) = &peer.bfd {
+        let (rx, tx) = (bfd.min_rx.as_millis(), bfd.min_tx.as_millis());
+        let text = format!(
+            "rx {rx} ms, tx {tx} ms × {}, {:?}",
+            bfd.multiplier, bfd.hops
+        );
+        say("bfd", text.into());
+    }
     if peer.allow_own_as > 0 {
         say("allowOwnAS", peer.allow_own_as.into());
     }

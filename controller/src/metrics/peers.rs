@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use bgp::status::{End, MessageCounts, PeerKind, PeerStatus, SessionState};
+use bgp::{
+    bfd::packet::State,
+    status::{End, MessageCounts, PeerKind, PeerStatus, SessionState},
+};
 
 use super::{Page, Scrape, flag, routes, seconds};
 use crate::{desired::Desired, report};
@@ -51,6 +54,7 @@ pub(super) fn write(scrape: &Scrape, page: &mut Page<'_>) -> fmt::Result {
         .collect();
     sessions(&named, &scrape.desired, page)?;
     messages(&named, page)?;
+    watched(&named, page)?;
     for (name, help, count) in routes::COUNTS {
         page.gauge(
             &format!("routelet_peer_routes_{name}"),
@@ -189,6 +193,32 @@ fn messages(named: &[&PeerStatus], page: &mut Page<'_>) -> fmt::Result {
         "routelet_peer_faulty_updates",
         "UPDATE messages from a named peer with faults that RFC 7606 let the session survive.",
         each(named, |peer| peer.messages.faulty),
+    )
+}
+
+fn watched(named: &[&PeerStatus], page: &mut Page<'_>) -> fmt::Result {
+    let bfd = || {
+        named
+            .iter()
+            .filter_map(|peer| Some((peer, peer.bfd.as_ref()?)))
+    };
+    page.gauge(
+        "routelet_peer_bfd_up",
+        "1 if BFD on the path to a named peer is Up; only where it is configured.",
+        bfd().map(|(peer, bfd)| {
+            let labels = [("peer", peer.name.clone())];
+            (labels, flag(bfd.state == State::Up))
+        }),
+    )?;
+    page.counter(
+        "routelet_peer_bfd_transitions",
+        "How often BFD on the path to a named peer came up and went down (to).",
+        bfd().flat_map(|(peer, bfd)| {
+            [("up", bfd.ups), ("down", bfd.downs)].map(|(to, count)| {
+                let labels = [("peer", peer.name.clone()), ("to", to.to_owned())];
+                (labels, count)
+            })
+        }),
     )
 }
 

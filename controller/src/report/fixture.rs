@@ -83,6 +83,7 @@ pub(crate) fn session(name: &str, state: SessionState) -> PeerStatus {
         hint: None,
         last_notification: None,
         session: None,
+        bfd: None,
         families: BTreeMap::new(),
         messages: MessageCounts::default(),
         recorder: Vec::new(),
