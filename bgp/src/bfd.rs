@@ -176,6 +176,12 @@ impl Watch {
         );
     }
 
+    /// Ends it without a word: whoever is told that an operator did it may end the session at once, whereas a restart is over
+    /// for the other side when TCP says so, and routes are kept.
+    pub(crate) fn leave(self) {
+        drop(self.commands.send(Command::Leave(self.discriminator)));
+    }
+
     /// How it is.
     pub(crate) fn status(&self) -> oneshot::Receiver<BfdStatus> {
         let (reply, answer) = oneshot::channel();

@@ -38,6 +38,8 @@ pub(super) enum Command {
     Configure(u32, Settings),
     /// The end of one, as by an operator.
     Remove(u32),
+    /// The end of one, without a word.
+    Leave(u32),
     /// How it is.
     Report(u32, oneshot::Sender<BfdStatus>),
     /// What was thrown away and is of no path.
@@ -74,6 +76,8 @@ struct Driver {
     deaf: BTreeMap<Ear, String>,
     again: Option<Instant>,
     discarded: BTreeMap<Discard, u64>,
+    /// Room for what came.
+    arrived: Vec<(bool, Datagram)>,
     port: u16,
 }
 
@@ -107,6 +111,7 @@ impl Driver {
             deaf: BTreeMap::new(),
             again: None,
             discarded: BTreeMap::new(),
+            arrived: Vec::new(),
             port: first_port(),
         }
     }
@@ -163,6 +168,12 @@ impl Driver {
             }
             Command::Remove(session) => {
                 self.touch(now, session, Some(Event::Shut));
+                self.forget_where_over(now, session);
+            }
+            Command::Leave(session) => {
+                if let Some(entry) = self.sessions.get_mut(&session) {
+                    entry.ends = Some(now);
+                }
                 self.forget_where_over(now, session);
             }
             Command::Report(session, reply) => {
@@ -260,13 +271,15 @@ impl Driver {
     }
 
     fn drain(&mut self, now: Instant) {
-        let mut listeners = std::mem::take(&mut self.listeners);
-        for listener in &mut listeners {
+        let mut all = std::mem::take(&mut self.arrived);
+        for listener in &mut self.listeners {
             let multihop = listener.ear.multihop;
-            listener.drain(now, |datagram| self.came(now, multihop, datagram));
+            listener.drain(now, |datagram| all.push((multihop, datagram)));
         }
-        listeners.append(&mut self.listeners);
-        self.listeners = listeners;
+        for (multihop, datagram) in all.drain(..) {
+            self.came(now, multihop, &datagram);
+        }
+        self.arrived = all;
     }
 
     /// RFC 5880 §6.8.6 up to the session; RFC 5881 §5 before it.

@@ -122,7 +122,7 @@ impl Listener {
 
     /// All that has come by now. It asks the kernel, whatever was said of readiness: who was not run for a while knows nothing
     /// of what came meanwhile.
-    pub(super) fn drain(&mut self, now: Instant, mut each: impl FnMut(&Datagram)) {
+    pub(super) fn drain(&mut self, now: Instant, mut each: impl FnMut(Datagram)) {
         let (wall, before) = (SystemTime::now(), self.emptied);
         // The wall clock may jump; but no packet came before we last found nothing.
         let arrived = |stamp: Option<SystemTime>| {
@@ -134,7 +134,7 @@ impl Listener {
         };
         for _ in 0..MOST {
             match receive(&self.socket, &mut self.control, arrived) {
-                Ok(Some(datagram)) => each(&datagram),
+                Ok(Some(datagram)) => each(datagram),
                 Ok(None) => {}
                 Err(_) => {
                     self.emptied = now;

@@ -86,6 +86,9 @@ impl Running {
             #[cfg(test)]
             Command::Fail => unreachable!("as a test wants it"),
             Command::Leave => {
+                if let Some(watch) = self.watch.take() {
+                    watch.leave();
+                }
                 self.feed(Event::Reconnect {
                     notification: Notification::cease(Cease::OtherConfigurationChange),
                     reason: "we restart".into(),
