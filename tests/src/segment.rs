@@ -37,7 +37,7 @@ pub fn addresses(number: u8) -> [String; 2] {
 }
 
 /// FRR starts what its daemons file names.
-const DAEMONS: &str = "bgpd=yes\nvtysh_enable=yes\nzebra_options=\"-A 127.0.0.1 -s 90000000\"\nbgpd_options=\"-A 127.0.0.1\"\n";
+const DAEMONS: &str = "bgpd=yes\nbfdd=yes\nvtysh_enable=yes\nzebra_options=\"-A 127.0.0.1 -s 90000000\"\nbgpd_options=\"-A 127.0.0.1\"\n";
 
 /// The same for every station, as in the topologies.
 const HEAD: &str = "topology:
