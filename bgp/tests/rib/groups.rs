@@ -484,7 +484,7 @@ fn nearing_and_passing_the_maximum_is_said_once_each() {
         .into_iter()
         .filter_map(|event| match event {
             Event::Problem { text, .. } => Some(text),
-            Event::Session { .. } => None,
+            Event::Session { .. } | Event::Bfd { .. } => None,
         })
         .collect();
     assert_eq!(texts.len(), 2, "{texts:?}");

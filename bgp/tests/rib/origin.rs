@@ -336,7 +336,7 @@ fn a_peer_whose_routes_lead_astray_is_spoken_of_but_not_for_each_route() {
         .into_iter()
         .filter_map(|event| match event {
             Event::Problem { peer, text } => Some(format!("{}: {text}", peer.unwrap_or_default())),
-            Event::Session { .. } => None,
+            Event::Session { .. } | Event::Bfd { .. } => None,
         })
         .collect();
     assert_eq!(said.len(), 1, "{said:?}");

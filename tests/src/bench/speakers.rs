@@ -106,7 +106,7 @@ async fn live(config: SpeakerConfig, counts: Arc<Counts>) {
                     };
                     was = up;
                 }
-                Ok(Event::Problem { .. }) => {}
+                Ok(Event::Problem { .. } | Event::Bfd { .. }) => {}
                 Err(_) => return,
             },
             batch = installs.recv() => match batch {
@@ -172,6 +172,7 @@ impl Station {
             },
             families: Families::all(),
             extended_next_hop: false,
+            bfd: None,
             add_path: AddPath::default(),
             graceful_restart: Some(GracefulRestartConfig {
                 restart_time: 120,
