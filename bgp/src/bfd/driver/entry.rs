@@ -184,14 +184,12 @@ impl Entry {
                 heard: self.session.heard().unwrap_or(now),
                 forwarding: independent,
             },
-            Cause::Signaled(_) => News::Dead {
+            Cause::Signaled(_) if is_of_path(cause) => News::Dead {
                 reason,
                 heard: now,
                 forwarding,
             },
-            Cause::Heard | Cause::Restarted | Cause::SignaledAdminDown | Cause::Shut => {
-                News::Down(reason)
-            }
+            _ => News::Down(reason),
         }
     }
 
@@ -265,14 +263,50 @@ impl Entry {
     }
 }
 
+/// Whether going down for this cause says something of the path. Who tells that we signaled a failure, while we said Up all the
+/// time, has taken BFD away: FRR's bgpd says so where BFD is no longer configured, and where it begins anew once BGP is up.
+fn is_of_path(cause: Cause) -> bool {
+    match cause {
+        Cause::Silence { .. } => true,
+        Cause::Signaled(diagnostic) => diagnostic != Diagnostic::NEIGHBOR,
+        Cause::Heard | Cause::Restarted | Cause::SignaledAdminDown | Cause::Shut => false,
+    }
+}
+
 fn in_words(cause: Cause) -> String {
     match cause {
         Cause::Heard => "it is heard".into(),
         Cause::Silence { after, .. } => format!("it said nothing for {} ms", after.as_millis()),
         Cause::Signaled(Diagnostic::EXPIRED) => "it does not hear us any more".into(),
+        Cause::Signaled(Diagnostic::NEIGHBOR) => {
+            "it ended BFD, as if we had signaled a failure: was it taken away there?".into()
+        }
         Cause::Signaled(diagnostic) => format!("it says the path is down: {diagnostic}"),
         Cause::Restarted => "its BFD began anew".into(),
         Cause::SignaledAdminDown => "it was taken down by an operator there".into(),
         Cause::Shut => "no longer configured".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_silence_and_a_failure_that_is_not_ours_are_of_the_path() {
+        let silence = Cause::Silence {
+            after: Duration::from_secs(1),
+            independent: false,
+        };
+        assert!(is_of_path(silence));
+        assert!(is_of_path(Cause::Signaled(Diagnostic::EXPIRED)));
+        for other in [
+            Cause::Signaled(Diagnostic::NEIGHBOR),
+            Cause::SignaledAdminDown,
+            Cause::Restarted,
+            Cause::Shut,
+        ] {
+            assert!(!is_of_path(other), "{other:?}");
+        }
     }
 }
