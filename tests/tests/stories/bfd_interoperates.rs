@@ -1,6 +1,7 @@
 //! BFD with FRR's bfdd and with BIRD: negotiated intervals, silent losses, restarts, changes, and a machine without a free moment.
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -57,6 +58,13 @@ fn scene(name: &str, transport: Transport) -> Segment {
         .routelet(1)
         .frr("frr", FRR, &frr(transport, ""))
         .bird("bird", BIRD, &bird(transport))
+}
+
+/// One story after the other: FRR and BIRD raise false alarms beside the one that leaves them no free moment.
+fn alone(segment: &Segment, tell: impl FnOnce(&Lab) -> Result<()>) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    segment.story(tell);
 }
 
 /// BFD of a node with this peer.
@@ -142,7 +150,7 @@ fn silence(lab: &Lab, transport: Transport) -> Result<()> {
 #[test]
 fn a_silent_loss_is_seen_by_bfd_long_before_the_hold_time() {
     let transport = Transport::IPv4;
-    scene("bfdfour", transport).story(|lab| {
+    alone(&scene("bfdfour", transport), |lab| {
         both_watched(lab, transport)?;
         // As negotiated: FRR wants to send every 150 ms.
         let ours = bfd(lab.node("node1")?, "frr")?;
@@ -167,13 +175,15 @@ fn a_silent_loss_is_seen_by_bfd_long_before_the_hold_time() {
 
 #[test]
 fn the_same_over_ipv6() {
-    scene("bfdsix", Transport::IPv6).story(|lab| silence(lab, Transport::IPv6));
+    alone(&scene("bfdsix", Transport::IPv6), |lab| {
+        silence(lab, Transport::IPv6)
+    });
 }
 
 #[test]
 fn other_intervals_and_no_bfd_at_all_leave_the_session_alone() {
     let transport = Transport::IPv4;
-    scene("bfdlive", transport).story(|lab| {
+    alone(&scene("bfdlive", transport), |lab| {
         let node1 = lab.node("node1")?;
         both_watched(lab, transport)?;
         let (frr, bird) = (
@@ -242,7 +252,7 @@ fn burners() -> Result<Vec<Background>> {
 #[test]
 fn a_machine_without_a_free_moment_raises_no_false_alarm() {
     let transport = Transport::IPv4;
-    scene("bfdload", transport).story(|lab| {
+    alone(&scene("bfdload", transport), |lab| {
         let node1 = lab.node("node1")?;
         both_watched(lab, transport)?;
         let before = bfd(node1, "bird")?;
@@ -316,39 +326,39 @@ fn restarted(lab: &Lab, router: &str, signal: Signal) -> Result<While> {
 fn our_restart_is_no_dead_path_for_frr_nor_for_a_graceful_bird() {
     let transport = Transport::IPv4;
     let bird = |how: &str| kernel_of_bird() + BIRD_BFD + &scene::bird(transport, how);
-    Segment::named("bfdrestart")
+    let segment = Segment::named("bfdrestart")
         .manifest("bgp.yaml", &manifest(transport))
         .routelet(1)
         .frr("frr", FRR, &frr(transport, ""))
-        .bird("bird", BIRD, &bird("bfd graceful;"))
-        .story(|lab| {
-            both_watched(lab, transport)?;
-            let minds = "neighbor 10.0.0.1 bfd check-control-plane-failure";
-            for (router, line) in [("frr", None), ("frr", Some(minds)), ("bird", None)] {
-                if let Some(line) = line {
-                    lab.node(router)?
-                        .vtysh_configure(&["router bgp 65254", line])?;
-                }
-                for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-                    let seen = restarted(lab, router, signal)?;
-                    ensure!(
-                        seen == While::Kept,
-                        "{router}, {line:?}, {signal}: {seen:?}"
-                    );
-                }
+        .bird("bird", BIRD, &bird("bfd graceful;"));
+    alone(&segment, |lab| {
+        both_watched(lab, transport)?;
+        let minds = "neighbor 10.0.0.1 bfd check-control-plane-failure";
+        for (router, line) in [("frr", None), ("frr", Some(minds)), ("bird", None)] {
+            if let Some(line) = line {
+                lab.node(router)?
+                    .vtysh_configure(&["router bgp 65254", line])?;
             }
-            // Without it BIRD takes the end of BFD for that of the path: its choice. This says so if it changes.
-            lab.reconfigure_bird(&bird("bfd yes;"))?;
-            let seen = restarted(lab, "bird", Signal::SIGKILL)?;
-            println!("bird with a plain bfd: {seen:?}");
-            Ok(())
-        });
+            for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+                let seen = restarted(lab, router, signal)?;
+                ensure!(
+                    seen == While::Kept,
+                    "{router}, {line:?}, {signal}: {seen:?}"
+                );
+            }
+        }
+        // Without it BIRD takes the end of BFD for that of the path: its choice. This says so if it changes.
+        lab.reconfigure_bird(&bird("bfd yes;"))?;
+        let seen = restarted(lab, "bird", Signal::SIGKILL)?;
+        println!("bird with a plain bfd: {seen:?}");
+        Ok(())
+    });
 }
 
 #[test]
 fn a_peer_that_is_killed_comes_back_with_its_bfd() {
     let transport = Transport::IPv4;
-    scene("bfdtheirs", transport).story(|lab| {
+    alone(&scene("bfdtheirs", transport), |lab| {
         let node1 = lab.node("node1")?;
         both_watched(lab, transport)?;
         let other = Steady::session(node1, "frr")?;
