@@ -1,6 +1,6 @@
 //! BFD with FRR's bfdd and with BIRD: negotiated intervals, silent losses, restarts, changes, and a machine without a free moment.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,7 +13,7 @@ use tests::Lab;
 use tests::container::Container;
 use tests::scene::{self, BIRD, FRR, Transport};
 use tests::segment::Segment;
-use tests::shell;
+use tests::shell::Background;
 use tests::story::{Steady, at, complains, edit, is_up, peer};
 use tests::wait::{always, eventually, now, pause};
 
@@ -260,7 +260,9 @@ fn burn(time: Duration) -> Result<()> {
     let cores = std::thread::available_parallelism()?.get();
     let burn = format!("while [ $SECONDS -lt {} ]; do :; done", time.as_secs());
     for _ in 0..2 * cores {
-        shell::run(Command::new("setsid").args(["--fork", "bash", "-c", &burn]))?;
+        let mut fork = Command::new("setsid");
+        fork.args(["--fork", "bash", "-c", &burn]);
+        Background::start(fork.stdout(Stdio::null()).stderr(Stdio::null()))?.wait()?;
     }
     Ok(())
 }
