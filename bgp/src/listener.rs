@@ -1,12 +1,15 @@
 //! Where peers dial in: one task per listening address, with the MD5 keys of all peers that may come there.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
     task::AbortHandle,
+    time::MissedTickBehavior,
 };
+
+pub(crate) use self::keys::{Keys, keys};
 
 use crate::{
     peer::{
@@ -14,11 +17,11 @@ use crate::{
         socket_options::set_md5_key,
         sockets::{canonical, listen},
     },
-    prefix::{Family, Prefix},
+    prefix::Family,
 };
 
-/// MD5 keys by whom they are for.
-pub(crate) type Keys = Arc<BTreeMap<Prefix, Box<[u8]>>>;
+mod keys;
+mod room;
 
 /// What a listener tells the speaker.
 #[derive(Debug)]
@@ -32,20 +35,24 @@ pub(crate) enum Notice {
 /// One listening address. Dropping it closes the socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    keys: watch::Sender<Keys>,
+    keys: watch::Sender<Arc<Keys>>,
     task: AbortHandle,
 }
 
 impl Listener {
     /// Listens on `address`, and tries again where it cannot.
-    pub(crate) fn start(address: SocketAddr, keys: Keys, notices: mpsc::Sender<Notice>) -> Self {
+    pub(crate) fn start(
+        address: SocketAddr,
+        keys: Arc<Keys>,
+        notices: mpsc::Sender<Notice>,
+    ) -> Self {
         let (keys, changes) = watch::channel(keys);
         let task = tokio::spawn(run(address, changes, notices)).abort_handle();
         Self { keys, task }
     }
 
     /// The keys of all peers, of either family.
-    pub(crate) fn set_keys(&self, keys: Keys) {
+    pub(crate) fn set_keys(&self, keys: Arc<Keys>) {
         self.keys.send_if_modified(|old| {
             let changed = *old != keys;
             *old = keys;
@@ -69,7 +76,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 )]
 async fn run(
     address: SocketAddr,
-    mut changes: watch::Receiver<Keys>,
+    mut changes: watch::Receiver<Arc<Keys>>,
     notices: mpsc::Sender<Notice>,
 ) {
     let mut failures = 0;
@@ -107,10 +114,13 @@ struct Ended;
 async fn serve(
     address: SocketAddr,
     listener: &TcpListener,
-    changes: &mut watch::Receiver<Keys>,
+    changes: &mut watch::Receiver<Arc<Keys>>,
     notices: &mpsc::Sender<Notice>,
 ) -> Result<(), Ended> {
-    let mut installed = BTreeMap::new();
+    let mut installed = Keys::new();
+    // What the socket had no room for, it may have once the operator did what we asked for.
+    let mut again = tokio::time::interval(RETRY.1);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut state = install(
         address,
         listener,
@@ -120,28 +130,35 @@ async fn serve(
     tell(notices, Notice::State(address, state.clone())).await?;
     loop {
         tokio::select! {
-            changed = changes.changed() => {
-                changed.map_err(|_| Ended)?;
-                let now = install(address, listener, &mut installed, &changes.borrow_and_update());
-                if now != state {
-                    state = now;
-                    tell(notices, Notice::State(address, state.clone())).await?;
+            changed = changes.changed() => changed.map_err(|_| Ended)?,
+            _ = again.tick(), if state.is_err() => {}
+            accepted = listener.accept() => {
+                match accepted {
+                    Ok((stream, remote)) => {
+                        tell(notices, Notice::Accepted(stream, canonical(remote))).await?;
+                    }
+                    Err(error) if out_of_descriptors(&error) => {
+                        let problem = format!("{address}: too many open files: raise the limit (ulimit -n, LimitNOFILE)");
+                        tell(notices, Notice::State(address, Err(problem))).await?;
+                        tokio::time::sleep(RETRY.0).await;
+                        tell(notices, Notice::State(address, state.clone())).await?;
+                    }
+                    // Who dialled is gone again, or the network was: the next one is another (accept(2)).
+                    Err(error) if error.raw_os_error() == Some(libc::EBADF) => return Ok(()),
+                    Err(error) => tracing::debug!(%address, %error, "accept failed"),
                 }
+                continue;
             }
-            accepted = listener.accept() => match accepted {
-                Ok((stream, remote)) => {
-                    tell(notices, Notice::Accepted(stream, canonical(remote))).await?;
-                }
-                Err(error) if out_of_descriptors(&error) => {
-                    let problem = format!("{address}: too many open files: raise the limit (ulimit -n, LimitNOFILE)");
-                    tell(notices, Notice::State(address, Err(problem))).await?;
-                    tokio::time::sleep(RETRY.0).await;
-                    tell(notices, Notice::State(address, state.clone())).await?;
-                }
-                // Who dialled is gone again, or the network was: the next one is another (accept(2)).
-                Err(error) if error.raw_os_error() == Some(libc::EBADF) => return Ok(()),
-                Err(error) => tracing::debug!(%address, %error, "accept failed"),
-            },
+        }
+        let now = install(
+            address,
+            listener,
+            &mut installed,
+            &changes.borrow_and_update(),
+        );
+        if now != state {
+            state = now;
+            tell(notices, Notice::State(address, state.clone())).await?;
         }
     }
 }
@@ -150,14 +167,22 @@ async fn tell(notices: &mpsc::Sender<Notice>, notice: Notice) -> Result<(), Ende
     notices.send(notice).await.map_err(|_| Ended)
 }
 
-/// Brings the socket's keys in step with `wanted`; what went wrong, in words.
+/// Brings the socket's keys in step with `wanted`; what went wrong, in words. Keys go when the new ones are there: so no peer
+/// is without one in between.
 fn install(
     address: SocketAddr,
     listener: &TcpListener,
-    installed: &mut BTreeMap<Prefix, Box<[u8]>>,
+    installed: &mut Keys,
     wanted: &Keys,
 ) -> Result<(), String> {
     let family = Family::of(address.ip());
+    let wanted: Keys = wanted
+        .iter()
+        .filter(|(peers, _)| peers.family() == family)
+        .map(|(peers, key)| (*peers, key.clone()))
+        .collect();
+    // A second time, for those that found room only where others had been.
+    let _ = add(address, listener, installed, &wanted);
     installed.retain(|peers, _| {
         let stays = wanted.contains_key(peers);
         if !stays && let Err(error) = set_md5_key(listener, *peers, &[]) {
@@ -165,8 +190,23 @@ fn install(
         }
         stays
     });
+    add(address, listener, installed, &wanted).map_err(|problem| {
+        let limit = room::optmem_max();
+        limit
+            .and_then(|limit| room::crowded(address, wanted.len(), limit))
+            .unwrap_or(problem)
+    })
+}
+
+/// Adds the keys that are not there yet, as many as can be; the last that could not, in words.
+fn add(
+    address: SocketAddr,
+    listener: &TcpListener,
+    installed: &mut Keys,
+    wanted: &Keys,
+) -> Result<(), String> {
     let mut result = Ok(());
-    for (peers, key) in wanted.iter().filter(|(peers, _)| peers.family() == family) {
+    for (peers, key) in wanted {
         if installed.get(peers) == Some(key) {
             continue;
         }
@@ -177,7 +217,7 @@ fn install(
                     Some(libc::EPERM) => "the capability NET_ADMIN is needed",
                     Some(libc::ENOPROTOOPT) => "this kernel has no TCP_MD5SIG",
                     Some(libc::ENOMEM) => {
-                        "one socket has room for no more keys: raise net.core.optmem_max, or give a peerRange one password for all in it"
+                        "one socket has room for no more keys: raise net.core.optmem_max on this node; it is tried again"
                     }
                     _ => "is the password 1–80 octets long?",
                 };

@@ -193,6 +193,23 @@ impl Prefix {
             && self.0.contains(other.address())
     }
 
+    /// Its lower and its upper half; `None` where it is a single address.
+    #[must_use]
+    pub fn halves(&self) -> Option<(Self, Self)> {
+        let length = self.length().checked_add(1)?;
+        let upper = match self.address() {
+            IpAddr::V4(low) => {
+                let bit = 1_u32.checked_shl(32_u32.checked_sub(length.into())?)?;
+                Self::v4((low.to_bits() | bit).into(), length)
+            }
+            IpAddr::V6(low) => {
+                let bit = 1_u128.checked_shl(128_u32.checked_sub(length.into())?)?;
+                Self::v6((low.to_bits() | bit).into(), length)
+            }
+        };
+        Some((Self::new(self.address(), length)?, upper?))
+    }
+
     /// Whether any address is in both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

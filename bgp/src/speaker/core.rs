@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     bfd::Bfd,
-    config::{Password, PeerConfig, SpeakerConfig},
-    listener::{Keys, Listener, Notice},
+    config::{PeerConfig, SpeakerConfig},
+    listener::{Listener, Notice, keys},
     peer::{
         deadlines::doubled,
         driver::{self, Anew, Driver, Stay},
@@ -325,7 +325,7 @@ impl Core {
         let wanted = &self.config.listen;
         self.listeners.retain(|address, _| wanted.contains(address));
         self.listening.retain(|address, _| wanted.contains(address));
-        let keys = self.keys();
+        let keys = Arc::new(keys(&self.config));
         for address in wanted {
             match self.listeners.get(address) {
                 Some(listener) => listener.set_keys(Arc::clone(&keys)),
@@ -336,26 +336,6 @@ impl Core {
                 }
             }
         }
-    }
-
-    fn keys(&self) -> Keys {
-        let of_peers = self
-            .config
-            .peers
-            .values()
-            .map(|peer| (Prefix::host(peer.address), &peer.password));
-        let of_ranges = self
-            .config
-            .ranges
-            .values()
-            .map(|range| (range.range, &range.peer.password));
-        let keyed = of_ranges
-            .chain(of_peers)
-            .filter_map(|(whose, password)| match password {
-                Password::Key(key) => Some((whose, key.clone())),
-                Password::None | Password::Missing(_) => None,
-            });
-        Arc::new(keyed.collect())
     }
 
     async fn noticed(&mut self, notice: Notice) {

@@ -126,3 +126,64 @@ async fn with_gtsm_packets_of_a_low_ttl_are_not_heard() {
     assert!(quiet.is_err(), "no session may come up");
     drop(one);
 }
+
+/// A node of the mesh in 127.79.0.0/16, which dials.
+fn node(number: u16) -> std::net::Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    std::net::Ipv4Addr::new(127, 79, high, low)
+}
+
+#[tokio::test]
+async fn a_mesh_of_fifteen_hundred_nodes_fits_one_socket_beside_a_peer_of_another_password_and_one_without()
+ {
+    let ours = node(2);
+    let mut two = speaker(ours, 65002);
+    let mut add = |number: u16, password: Password| {
+        let mut peer = peer(ours, node(number), 65002, 65001);
+        peer.connect = Connect::Passive;
+        peer.password = password;
+        two.peers.insert(format!("node{number}"), peer);
+    };
+    // Among the first of them: one that knows no password, and one that knows another.
+    for number in 3..=1600 {
+        add(number, key("mesh"));
+    }
+    add(70, Password::None);
+    add(71, key("switch"));
+    let two = Speaker::start(two);
+    if !can_sign(&two).await {
+        return;
+    }
+    let problems = status(&two).await.problems;
+    assert_eq!(problems, Vec::<String>::new(), "there is room for all");
+    let dials = |number: u16, password: Password| {
+        let mut one = speaker(node(number), 65001);
+        let mut to = peer(node(number), ours, 65001, 65002);
+        to.connect = Connect::Dial;
+        to.password = password;
+        one.listen.clear();
+        one.peers.insert("two".into(), to);
+        Speaker::start(one)
+    };
+    let welcome = [
+        (3, key("mesh")),
+        (69, key("mesh")),
+        (70, Password::None),
+        (71, key("switch")),
+        (72, key("mesh")),
+        (1600, key("mesh")),
+    ]
+    .map(|(number, password)| dials(number, password));
+    for one in &welcome {
+        until_up(&mut one.events()).await;
+    }
+    for (number, password) in [
+        (100, Password::None),
+        (101, key("switch")),
+        (70, key("mesh")),
+        (71, key("mesh")),
+    ] {
+        let one = dials(number, password);
+        problem(&mut one.events(), "no answer to our SYN").await;
+    }
+}

@@ -1,0 +1,176 @@
+//! Which MD5 keys a listening socket needs: one for as many peers as share it, and none that catches another peer.
+//!
+//! The kernel takes the key with the longest prefix, drops what is not signed with it, and knows no "no key" inside of a
+//! prefix. So addresses of peers with the same password are put together in the narrowest prefix that holds them, wherever
+//! all other peers in it have keys of their own, which are longer. Whoever is no peer may well be caught: he is refused
+//! anyway.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    config::{Password, SpeakerConfig},
+    prefix::{Family, Prefix},
+};
+
+/// MD5 keys by whom they are for.
+pub(crate) type Keys = BTreeMap<Prefix, Box<[u8]>>;
+
+/// The shortest prefix that addresses are put together in: beyond it lie other networks than that of the nodes, where an
+/// operator who tries the port should rather hear that he is no neighbor.
+const fn widest(family: Family) -> u8 {
+    match family {
+        Family::IPv4 => 16,
+        Family::IPv6 => 48,
+    }
+}
+
+/// What connections from somewhere have to be signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Demand<'a> {
+    /// They are not.
+    Unsigned,
+    /// This key.
+    Key(&'a [u8]),
+}
+
+impl<'a> Demand<'a> {
+    /// `None` where no connection is taken at all.
+    fn of(password: &'a Password) -> Option<Self> {
+        match password {
+            Password::None => Some(Self::Unsigned),
+            Password::Key(key) => Some(Self::Key(key)),
+            Password::Missing(_) => None,
+        }
+    }
+}
+
+/// The fewest keys with which each peer is held to its own password, and to no other.
+pub(crate) fn keys(config: &SpeakerConfig) -> Keys {
+    let ranges = config.ranges.values();
+    let ranges = ranges.map(|range| (range.range, &range.peer.password));
+    let peers = config.peers.values();
+    let peers = peers.map(|peer| (Prefix::host(peer.address), &peer.password));
+    let mut demands: BTreeMap<Prefix, Demand<'_>> = BTreeMap::new();
+    for (whose, password) in ranges.chain(peers) {
+        let Some(demand) = Demand::of(password) else {
+            continue;
+        };
+        // Of two peers with one address, the one with a password decides.
+        demands
+            .entry(whose)
+            .and_modify(|known| *known = demand.max(*known))
+            .or_insert(demand);
+    }
+    let demands: Vec<_> = demands.into_iter().collect();
+    let mut keys = Keys::new();
+    for all in ["0.0.0.0/0", "::/0"].map(str::parse::<Prefix>) {
+        if let Some(tree) = all.ok().and_then(|all| Tree::grow(all, None, &demands)) {
+            tree.install(None, &mut keys);
+        }
+    }
+    keys
+}
+
+/// A prefix and what is demanded in it. (The idea is that of ORTC, which makes routing tables small: Draves, King,
+/// Venkatachary and Zill, 1999.)
+struct Tree<'a> {
+    prefix: Prefix,
+    /// Any of these keys may be in force here, for where it is of no use longer prefixes have others; empty: none may.
+    serves: BTreeSet<&'a [u8]>,
+    halves: Halves<'a>,
+}
+
+enum Halves<'a> {
+    /// There is nothing to tell apart.
+    Alike,
+    /// One key serves in both.
+    Share(Box<[Tree<'a>; 2]>),
+    /// None does.
+    Differ(Box<[Tree<'a>; 2]>),
+}
+
+impl<'a> Tree<'a> {
+    /// What is in `prefix`, of which `demand` holds where `demands` say nothing else; `None`: nothing is demanded.
+    fn grow(
+        prefix: Prefix,
+        demand: Option<Demand<'a>>,
+        demands: &[(Prefix, Demand<'a>)],
+    ) -> Option<Self> {
+        let inside: Vec<_> = demands
+            .iter()
+            .filter(|(whose, _)| prefix.contains(whose))
+            .copied()
+            .collect();
+        let (here, longer): (Vec<_>, Vec<_>) =
+            inside.into_iter().partition(|(whose, _)| *whose == prefix);
+        let demand = here.first().map(|(_, demand)| *demand).or(demand);
+        if let (None, [(whose, only)]) = (demand, longer.as_slice()) {
+            return Some(Self::leaf(*whose, *only));
+        }
+        let Some((low, high)) = prefix.halves().filter(|_| !longer.is_empty()) else {
+            return demand.map(|demand| Self::leaf(prefix, demand));
+        };
+        let [low, high] = [low, high].map(|half| Self::grow(half, demand, &longer));
+        match (low, high) {
+            (Some(low), Some(high)) => Some(Self::join(prefix, demand, low, high)),
+            (half, other) => half.or(other),
+        }
+    }
+
+    fn leaf(prefix: Prefix, demand: Demand<'a>) -> Self {
+        let serves = match demand {
+            Demand::Unsigned => BTreeSet::new(),
+            Demand::Key(key) => [key].into(),
+        };
+        Self {
+            prefix,
+            serves,
+            halves: Halves::Alike,
+        }
+    }
+
+    fn join(prefix: Prefix, demand: Option<Demand<'a>>, low: Self, high: Self) -> Self {
+        let asked_for = matches!(demand, Some(Demand::Key(_)));
+        let too_wide = prefix.length() < widest(prefix.family()) && !asked_for;
+        let none = too_wide || low.serves.is_empty() || high.serves.is_empty();
+        let shared: BTreeSet<_> = low.serves.intersection(&high.serves).copied().collect();
+        let either = || low.serves.union(&high.serves).copied().collect();
+        let (serves, share) = match (none, shared.is_empty()) {
+            (true, _) => (BTreeSet::new(), false),
+            (false, true) => (either(), false),
+            (false, false) => (shared, true),
+        };
+        let halves = Box::new([low, high]);
+        let halves = if share {
+            Halves::Share(halves)
+        } else {
+            Halves::Differ(halves)
+        };
+        Self {
+            prefix,
+            serves,
+            halves,
+        }
+    }
+
+    /// Adds the keys that are needed where `above` is in force.
+    fn install(&self, above: Option<&'a [u8]>, keys: &mut Keys) {
+        let mut here = above;
+        let differ = matches!(self.halves, Halves::Differ(_));
+        if !differ && above.is_none_or(|key| !self.serves.contains(key)) {
+            here = self.serves.first().copied();
+            keys.extend(here.map(|key| (self.prefix, key.into())));
+        }
+        match &self.halves {
+            Halves::Alike => {}
+            Halves::Share(halves) | Halves::Differ(halves) => {
+                for half in halves.iter() {
+                    half.install(here, keys);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
