@@ -8,19 +8,17 @@
 //! ```
 //! The header `routelet-healthy` says what the command line makes its exit code.
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
-    service::service_fn,
 };
-use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::UnixListener,
     sync::{broadcast, mpsc, oneshot, watch},
 };
 use tracing::debug;
@@ -31,6 +29,7 @@ use self::{
 };
 use crate::{
     cli,
+    connections::{Connections, Requests},
     journal::Entry,
     node::{Order, Running, Stopping},
     report, web,
@@ -43,16 +42,21 @@ pub(crate) mod socket;
 /// The header that says whether what was asked about is healthy.
 pub(crate) const HEALTHY: &str = "routelet-healthy";
 
+/// Most connections at once.
+const CONNECTIONS: usize = 256;
+
 /// Serves until it is dropped.
 #[expect(
     clippy::disallowed_methods,
     reason = "nothing tells when file descriptors are free again"
 )]
 pub(crate) async fn serve(listener: UnixListener, running: Arc<Running>) {
+    let mut connections = Connections::new(CONNECTIONS, Requests::Many);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, running.clone()));
+                let running = running.clone();
+                connections.serve(stream, move |request| answer(request, running.clone()));
             }
             // Out of file descriptors: trying again at once would only burn the processor.
             Err(error) => {
@@ -65,33 +69,16 @@ pub(crate) async fn serve(listener: UnixListener, running: Arc<Running>) {
 
 /// Until it is dropped, says to everybody that the daemon waits, and for what.
 pub(crate) async fn wait(listener: &UnixListener, why: watch::Receiver<String>) {
+    let mut connections = Connections::new(CONNECTIONS, Requests::Many);
     // Where accepting fails, whoever asks finds the daemon not answering, as before.
     while let Ok((stream, _)) = listener.accept().await {
         let why = why.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        connections.serve(stream, move |request| {
             let refusal = Refusal::Waiting(why.borrow().clone());
-            let as_text = wants_text(request.headers());
-            async move { Ok::<_, Infallible>(refuse(refusal, as_text)) }
+            std::future::ready(refuse(refusal, wants_text(request.headers())))
         });
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service),
-        );
     }
     std::future::pending().await
-}
-
-async fn connection(stream: UnixStream, running: Arc<Running>) {
-    let service = service_fn(move |request| {
-        let running = running.clone();
-        async move { Ok::<_, Infallible>(answer(request, &running).await) }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        debug!(%error, "control connection");
-    }
 }
 
 /// Why a request is not answered with what it asked for.
@@ -120,9 +107,9 @@ impl From<Wrong> for Refusal {
     }
 }
 
-async fn answer(request: Request<Incoming>, running: &Arc<Running>) -> Response<Body> {
+async fn answer(request: Request<Incoming>, running: Arc<Running>) -> Response<Body> {
     let as_text = wants_text(request.headers());
-    match route(&request, running, as_text).await {
+    match route(&request, &running, as_text).await {
         Ok(response) => response,
         Err(refusal) => refuse(refusal, as_text),
     }

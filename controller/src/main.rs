@@ -8,6 +8,7 @@ mod audit;
 mod cli;
 mod cluster;
 mod cni;
+mod connections;
 mod control;
 mod crd;
 mod daemon;

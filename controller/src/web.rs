@@ -1,9 +1,8 @@
 //! Metrics and health over HTTP: `GET /metrics`, `/healthz`, `/readyz` on an address of their own, and on the control socket.
 //!
-//! Read-only and small: a connection carries one request, and only so many are open at once.
+//! Read-only and small: a connection carries one request, and only so many are open at once; a newer one is never kept waiting by them.
 
 use std::{
-    convert::Infallible,
     net::{IpAddr, SocketAddr},
     str::FromStr,
     sync::{
@@ -17,17 +16,15 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
-    service::service_fn,
 };
-use hyper_util::rt::TokioIo;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    net::TcpListener,
     time::{sleep, timeout},
 };
 use tracing::{debug, info};
 
 use crate::{
+    connections::{Connections, Requests},
     control::{body::Body, query::Query},
     journal::Kind,
     metrics,
@@ -40,10 +37,10 @@ mod health;
 
 /// How long an address that cannot be had is left alone before it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// Longest life of a connection.
-const CONNECTION: Duration = Duration::from_secs(30);
+/// The metrics are there after so long, or not at all.
+const SCRAPE: Duration = Duration::from_secs(30);
 /// Most connections at once.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 64;
 
 /// What is served.
 pub(crate) const PATHS: [&str; 3] = [METRICS, HEALTHY, READY];
@@ -183,16 +180,12 @@ async fn listen(address: SocketAddr, state: &State) -> TcpListener {
     reason = "nothing tells when file descriptors are free again"
 )]
 async fn accept(listener: TcpListener, running: &Arc<Running>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    // The semaphore is never closed.
-    while let Ok(place) = places.clone().acquire_owned().await {
+    let mut connections = Connections::new(CONNECTIONS, Requests::One);
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let running = running.clone();
-                tokio::spawn(async move {
-                    connection(stream, running).await;
-                    drop(place);
-                });
+                connections.serve(stream, move |request| heard(request, running.clone()));
             }
             Err(error) => {
                 debug!(%error, "connection not accepted");
@@ -202,25 +195,11 @@ async fn accept(listener: TcpListener, running: &Arc<Running>) {
     }
 }
 
-async fn connection(stream: TcpStream, running: Arc<Running>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let running = running.clone();
-        async move {
-            let query = Query::parse(request.uri().query().unwrap_or_default());
-            let query = query.unwrap_or_default();
-            Ok::<_, Infallible>(match *request.method() {
-                Method::GET | Method::HEAD => answer(request.uri().path(), &query, &running).await,
-                _ => only_get(),
-            })
-        }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    match timeout(CONNECTION, served).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "connection for metrics or health"),
-        Err(_) => debug!("a connection for metrics or health took too long"),
+async fn heard(request: Request<Incoming>, running: Arc<Running>) -> Response<Body> {
+    let query = Query::parse(request.uri().query().unwrap_or_default()).unwrap_or_default();
+    match *request.method() {
+        Method::GET | Method::HEAD => answer(request.uri().path(), &query, &running).await,
+        _ => only_get(),
     }
 }
 
@@ -249,7 +228,7 @@ pub(crate) fn unready(running: &Running, status: &StatusReport) -> Option<(&'sta
 
 async fn metrics(running: &Running) -> Response<Body> {
     let failed = |text: &str| response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{text}\n"));
-    match timeout(CONNECTION, running.scrape()).await {
+    match timeout(SCRAPE, running.scrape()).await {
         Ok(Ok(scrape)) => match metrics::text(scrape) {
             Ok(text) => response(StatusCode::OK, metrics::CONTENT_TYPE, text),
             Err(error) => failed(&error.to_string()),
