@@ -248,8 +248,10 @@ fn a_socket_left_by_a_killed_daemon_is_no_obstacle() {
     drop(one);
     assert!(socket.exists());
     let again = place.start("n1");
-    let mode = fs::metadata(&socket).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o660);
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&socket), 0o660);
+    // Who may read a file may lock it.
+    assert_eq!(mode(&socket.with_extension("lock")), 0o600);
     assert_eq!(again.stop(), Some(0));
     assert!(!socket.exists());
 }

@@ -6,7 +6,7 @@ use std::{
     os::{
         linux::net::SocketAddrExt,
         unix::{
-            fs::{FileTypeExt, PermissionsExt},
+            fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
             net::{SocketAddr, UnixDatagram},
         },
     },
@@ -39,7 +39,7 @@ impl Socket {
             })?;
         }
         let lock_path = path.with_extension("lock");
-        let lock = File::create(&lock_path).with_context(|| {
+        let lock = private(&lock_path).with_context(|| {
             format!(
                 "the lock {} (another place: --socket PATH)",
                 lock_path.display()
@@ -66,16 +66,37 @@ impl Socket {
             ),
             Err(_) => {}
         }
-        let listener = UnixListener::bind(path)
-            .with_context(|| format!("the control socket {}", path.display()))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660))
-            .with_context(|| format!("the permissions of {}", path.display()))?;
+        let listener =
+            listen(path).with_context(|| format!("the control socket {}", path.display()))?;
         let socket = Self {
             path: path.to_owned(),
             _lock: lock,
         };
         Ok((socket, listener))
     }
+}
+
+/// Whoever may read a file may lock it, and so keep the next daemon from starting.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(true).mode(0o600);
+    let file = file.open(path)?;
+    // One that an older version left.
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Listens at `path`, where others than owner and group never get in: at another name first, until its mode is right.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let unready = path.with_extension("new");
+    match fs::remove_file(&unready) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&unready)?;
+    fs::set_permissions(&unready, fs::Permissions::from_mode(0o660))?;
+    fs::rename(&unready, path)?;
+    Ok(listener)
 }
 
 impl Drop for Socket {
