@@ -1,7 +1,7 @@
 //! The task behind the front door: it knows all peers and listeners, and goes from one configuration to the next.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -64,6 +64,8 @@ pub(super) struct Core {
     listeners: BTreeMap<SocketAddr, Listener>,
     listening: BTreeMap<SocketAddr, Result<(), String>>,
     notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
+    /// Ranges that were told to be full since they last took somebody.
+    full: BTreeSet<String>,
 }
 
 /// Connections that may wait for the task of their peer.
@@ -102,6 +104,7 @@ impl Core {
             listeners: BTreeMap::new(),
             listening: BTreeMap::new(),
             notices: mpsc::channel(NOTICES),
+            full: BTreeSet::new(),
         }
     }
 

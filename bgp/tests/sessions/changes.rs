@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bgp::{
     config::*,
     prefix::{Families, Family, Prefix},
-    speaker::Speaker,
+    speaker::{Event, Speaker},
     status::SessionState,
     wire::{self, Cease, Message, Notification},
 };
@@ -246,6 +246,34 @@ async fn peers_from_a_range_come_are_counted_and_are_forgotten() {
         again.last_words().await,
         Some(Notification::cease(Cease::PeerDeconfigured))
     );
+}
+
+#[tokio::test]
+async fn a_range_that_is_full_is_told_once_until_it_takes_somebody_again() {
+    let speaker = Speaker::start(range(39, 1));
+    let mut events = speaker.events();
+    let mut told = 0;
+    for _ in 0..2 {
+        let mut open = open(39);
+        open.capabilities
+            .retain(|capability| capability.code() != 64);
+        let mut member = Hand::dial(address(39, 10), address(39, 2)).await;
+        member.establish(open).await;
+        for _ in 0..10 {
+            let mut refused = Hand::dial(address(39, 11), address(39, 2)).await;
+            assert_eq!(refused.hear().await, None);
+        }
+        drop(member);
+        while !status(&speaker).await.peers.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        while let Ok(event) = events.try_recv() {
+            told += usize::from(
+                matches!(event, Event::Problem { text, .. } if text.contains("its limit")),
+            );
+        }
+    }
+    assert_eq!(told, 2);
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ pub(crate) struct PeerReport {
     pub(crate) bfd: Option<oneshot::Receiver<BfdStatus>>,
 }
 
-/// Kinds of faults told of in one session.
+/// Kinds of faults told of in one session, and of failures before it.
 const KINDS_TOLD: usize = 16;
 
 /// Keeps what is told.
@@ -57,6 +57,8 @@ pub(super) struct Reporter {
     last_notification: Option<NotificationStatus>,
     /// Kinds of faults told of since the session came up.
     told_faults: Vec<String>,
+    /// Why it failed, as far as told since the last session.
+    told_failures: Vec<String>,
     dial_hint: Option<String>,
     before_dial: Counters,
 }
@@ -81,6 +83,7 @@ impl Reporter {
             hint: None,
             last_notification: None,
             told_faults: Vec::new(),
+            told_failures: Vec::new(),
             dial_hint: None,
             before_dial: Counters::default(),
         }
@@ -236,12 +239,15 @@ impl Reporter {
             tracing::debug!(peer = %self.name, %reason, "failed again");
             return;
         }
-        tracing::warn!(peer = %self.name, %reason, hint = self.hint.as_deref(), "failed");
-        let text = match &self.hint {
-            Some(hint) => format!("{reason}; {hint}"),
-            None => reason.clone(),
-        };
-        self.problem(text);
+        // What fails now so, now otherwise, is told once each, and not in ever new ways.
+        if self.told_failures.len() < KINDS_TOLD && !self.told_failures.contains(&reason) {
+            tracing::warn!(peer = %self.name, %reason, hint = self.hint.as_deref(), "failed");
+            self.problem(match &self.hint {
+                Some(hint) => format!("{reason}; {hint}"),
+                None => reason.clone(),
+            });
+            self.told_failures.push(reason.clone());
+        }
         self.note(Way::State, reason.clone(), 1);
         self.last_error = Some(reason);
     }
@@ -263,6 +269,7 @@ impl Reporter {
         if up {
             self.established = self.established.saturating_add(1);
             self.told_faults.clear();
+            self.told_failures.clear();
             self.last_error = None;
             self.ended = None;
             self.hint = None;
@@ -402,5 +409,36 @@ fn in_words(message: &Message) -> std::borrow::Cow<'static, str> {
         Message::RouteRefresh(refresh) => {
             format!("ROUTE-REFRESH {:?} {}", refresh.kind, refresh.family).into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rib::fixture::peer_config;
+
+    #[test]
+    fn what_fails_now_so_now_otherwise_is_told_once_each_and_again_after_a_session() {
+        let config = peer_config();
+        let (events, mut told) = broadcast::channel(1024);
+        let mut reporter = Reporter::new("peer".into(), &config, events);
+        let mut fail = |reporter: &mut Reporter| {
+            for attempt in 0..100 {
+                let reason = ["connection refused", "timed out"][attempt % 2];
+                reporter.failed(reason.into(), &config);
+            }
+            std::iter::from_fn(|| told.try_recv().ok())
+                .filter(|event| matches!(event, speaker::Event::Problem { .. }))
+                .count()
+        };
+        assert_eq!(fail(&mut reporter), 2);
+        assert_eq!(reporter.last_error.as_deref(), Some("timed out"));
+        reporter.state(SessionState::Established, "up".into(), None);
+        reporter.state(SessionState::Idle, "hold timer expired".into(), None);
+        assert_eq!(fail(&mut reporter), 2);
+        for attempt in 0..100 {
+            reporter.failed(format!("the {attempt}. reason"), &config);
+        }
+        assert_eq!(fail(&mut reporter), KINDS_TOLD - 2);
     }
 }

@@ -79,10 +79,13 @@ impl Core {
                 range.limit,
                 range.range
             );
-            let peer = Some(range_name.clone());
-            drop(self.events.send(Event::Problem { peer, text }));
+            if self.full.insert(range_name.clone()) {
+                let peer = Some(range_name.clone());
+                drop(self.events.send(Event::Problem { peer, text }));
+            }
             return refuse(&stream, remote, "its range is full");
         }
+        self.full.remove(range_name);
         let mut config = member(range, remote.ip(), &range.peer);
         config.port = remote.port();
         if matches!(remote.ip(), IpAddr::V6(address) if address.is_unicast_link_local()) {
