@@ -57,6 +57,18 @@ pub struct Figure {
     pub must: Must,
 }
 
+impl Figure {
+    /// A figure of the target.
+    const fn of(target: &'static str, what: &'static str, unit: &'static str, must: Must) -> Self {
+        Self {
+            target,
+            what,
+            unit,
+            must,
+        }
+    }
+}
+
 /// What must hold of routelet's figure.
 #[derive(Clone, Copy, Debug)]
 pub enum Must {

@@ -24,27 +24,35 @@ pub(super) const WORKLOAD: Workload = Workload {
     about: "one daemon in a mesh with 500 speakers of the bgp crate: it joins, and comes back after SIGKILL",
     against: Against::Nobody,
     figures: &[
-        figure("joins: until its 500 sessions are up", "s", Must::Tell),
-        figure(
+        Figure::of(
+            "P16",
+            "joins: until its 500 sessions are up",
+            "s",
+            Must::Tell,
+        ),
+        Figure::of(
+            "P16",
             "until it has 1,000 pod CIDRs in its kernel",
             "s",
             Must::Tell,
         ),
-        figure("until all others know its pods", "s", Must::Tell),
-        figure("CPU", "s", Must::Tell),
-        figure("memory", "MiB", Must::Tell),
-        figure(
+        Figure::of("P16", "until all others know its pods", "s", Must::Tell),
+        Figure::of("P16", "CPU", "s", Must::Tell),
+        Figure::of("P16", "memory", "MiB", Must::Tell),
+        Figure::of(
+            "P16",
             "killed: from its start until its sessions are up",
             "s",
             Must::Tell,
         ),
-        figure("until its first sync is done", "s", Must::Tell),
-        figure(
+        Figure::of("P16", "until its first sync is done", "s", Must::Tell),
+        Figure::of(
+            "P16",
             "routes that left its kernel meanwhile",
             "",
             Must::AtMost(0.0),
         ),
-        figure("peak memory", "MiB", Must::Tell),
+        Figure::of("P16", "peak memory", "MiB", Must::Tell),
     ],
     run,
 };
@@ -58,15 +66,6 @@ const BEFORE: Duration = Duration::from_secs(7);
 /// Longest that any step may take.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(2);
-
-const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
-    Figure {
-        target: "P16",
-        what,
-        unit,
-        must,
-    }
-}
 
 fn run(scene: &Scene<'_>) -> Result<Vec<f64>> {
     let Device::Routelet(binary) = scene.device else {

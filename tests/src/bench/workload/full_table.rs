@@ -19,36 +19,22 @@ pub(super) const WORKLOAD: Workload = Workload {
     about: "1 M prefixes in 185,000 attribute sets, one source, one sink",
     against: Against::All,
     figures: &[
-        figure("P1", "until the sink has all", "s", Must::TimesBird(1.25)),
-        figure("P2", "CPU", "s", Must::TimesBird(1.5)),
-        figure("P2", "waited for a processor", "s", Must::Tell),
-        figure("P3", "peak memory", "MiB", Must::TimesBird(1.5)),
-        figure("P4", "until all is withdrawn", "s", Must::TimesBird(1.25)),
-        figure(
+        Figure::of("P1", "until the sink has all", "s", Must::TimesBird(1.25)),
+        Figure::of("P2", "CPU", "s", Must::TimesBird(1.5)),
+        Figure::of("P2", "waited for a processor", "s", Must::Tell),
+        Figure::of("P3", "peak memory", "MiB", Must::TimesBird(1.5)),
+        Figure::of("P4", "until all is withdrawn", "s", Must::TimesBird(1.25)),
+        Figure::of(
             "P4",
             "withdrawn prefixes an UPDATE",
             "",
             Must::AtLeast(900.0),
         ),
-        figure("P4", "CPU of it", "s", Must::Tell),
-        figure("P5", "UPDATEs out for each set in", "", Must::AtMost(1.02)),
+        Figure::of("P4", "CPU of it", "s", Must::Tell),
+        Figure::of("P5", "UPDATEs out for each set in", "", Must::AtMost(1.02)),
     ],
     run,
 };
-
-const fn figure(
-    target: &'static str,
-    what: &'static str,
-    unit: &'static str,
-    must: Must,
-) -> Figure {
-    Figure {
-        target,
-        what,
-        unit,
-        must,
-    }
-}
 
 struct Prepared {
     table: Table,

@@ -24,32 +24,34 @@ pub(super) const WORKLOAD: Workload = Workload {
     about: "Kubernetes: 5,000 nodes at a real API server; external peers only, then two route reflectors that are away",
     against: Against::Nobody,
     figures: &[
-        figure("External: memory", "MB", Must::AtMost(60.0)),
-        figure("peak memory", "MB", Must::Tell),
-        figure("idle, of one processor", "%", Must::AtMost(0.5)),
-        figure(
+        Figure::of("P16", "External: memory", "MB", Must::AtMost(60.0)),
+        Figure::of("P16", "peak memory", "MB", Must::Tell),
+        Figure::of("P16", "idle, of one processor", "%", Must::AtMost(0.5)),
+        Figure::of(
+            "P16",
             "beside every kubelet's status in 5 minutes",
             "%",
             Must::Tell,
         ),
-        figure("start until the first sync is done", "s", Must::Tell),
-        figure("API requests of a start", "", Must::Tell),
-        figure("received by a start", "MB", Must::Tell),
-        figure("API requests of a restart", "", Must::Tell),
-        figure("API requests a minute, idle", "", Must::Tell),
-        figure("reflectors away: memory", "MB", Must::AtMost(60.0)),
-        figure("peak memory", "MB", Must::Tell),
-        figure("idle, of one processor", "%", Must::AtMost(0.5)),
-        figure(
+        Figure::of("P16", "start until the first sync is done", "s", Must::Tell),
+        Figure::of("P16", "API requests of a start", "", Must::Tell),
+        Figure::of("P16", "received by a start", "MB", Must::Tell),
+        Figure::of("P16", "API requests of a restart", "", Must::Tell),
+        Figure::of("P16", "API requests a minute, idle", "", Must::Tell),
+        Figure::of("P16", "reflectors away: memory", "MB", Must::AtMost(60.0)),
+        Figure::of("P16", "peak memory", "MB", Must::Tell),
+        Figure::of("P16", "idle, of one processor", "%", Must::AtMost(0.5)),
+        Figure::of(
+            "P16",
             "beside every kubelet's status in 5 minutes",
             "%",
             Must::Tell,
         ),
-        figure("start until the first sync is done", "s", Must::Tell),
-        figure("API requests of a start", "", Must::Tell),
-        figure("received by a start", "MB", Must::Tell),
-        figure("API requests of a restart", "", Must::Tell),
-        figure("API requests a minute, idle", "", Must::Tell),
+        Figure::of("P16", "start until the first sync is done", "s", Must::Tell),
+        Figure::of("P16", "API requests of a start", "", Must::Tell),
+        Figure::of("P16", "received by a start", "MB", Must::Tell),
+        Figure::of("P16", "API requests of a restart", "", Must::Tell),
+        Figure::of("P16", "API requests a minute, idle", "", Must::Tell),
     ],
     run,
 };
@@ -64,15 +66,6 @@ const REPORT: Duration = Duration::from_secs(300);
 const SETTLE: Duration = Duration::from_secs(20);
 /// Longest that a step may take beside other work of this machine.
 const LIMIT: Duration = Duration::from_secs(180);
-
-const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
-    Figure {
-        target: "P16",
-        what,
-        unit,
-        must,
-    }
-}
 
 fn run(scene: &Scene<'_>) -> Result<Vec<f64>> {
     let Device::Routelet(binary) = scene.device else {

@@ -18,16 +18,16 @@ pub(super) const PACED: Workload = Workload {
     about: "1,000 internal peers with one IPv4 and one IPv6 prefix each, 4 dialling at a time",
     against: Against::All,
     figures: &[
-        figure("P7", "start until all sessions are up", "s", Must::Tell),
-        figure(
+        Figure::of("P7", "start until all sessions are up", "s", Must::Tell),
+        Figure::of(
             "P7",
             "start until all routes are everywhere",
             "s",
             Must::TimesBird(1.5),
         ),
-        figure("P7", "CPU", "s", Must::Tell),
-        figure("P8", "memory", "MiB", Must::AtMost(40.0)),
-        figure("P8", "idle, of one processor", "%", Must::AtMost(0.2)),
+        Figure::of("P7", "CPU", "s", Must::Tell),
+        Figure::of("P8", "memory", "MiB", Must::AtMost(40.0)),
+        Figure::of("P8", "idle, of one processor", "%", Must::AtMost(0.2)),
     ],
     run: |scene| {
         run(
@@ -43,19 +43,19 @@ pub(super) const AT_ONCE: Workload = Workload {
     about: "the same, all dialling at once",
     against: Against::All,
     figures: &[
-        figure(
+        Figure::of(
             "P7",
             "all dialling at once: until all sessions are up",
             "s",
             Must::Tell,
         ),
-        figure(
+        Figure::of(
             "P7",
             "all dialling at once: until all routes are everywhere",
             "s",
             Must::AtMost(2.0),
         ),
-        figure("P7", "all dialling at once: CPU", "s", Must::Tell),
+        Figure::of("P7", "all dialling at once: CPU", "s", Must::Tell),
     ],
     run: |scene| {
         let mut figures = run(scene, usize::MAX, Duration::ZERO)?;
@@ -63,20 +63,6 @@ pub(super) const AT_ONCE: Workload = Workload {
         Ok(figures)
     },
 };
-
-const fn figure(
-    target: &'static str,
-    what: &'static str,
-    unit: &'static str,
-    must: Must,
-) -> Figure {
-    Figure {
-        target,
-        what,
-        unit,
-        must,
-    }
-}
 
 fn run(scene: &Scene<'_>, dial_at_once: usize, idle: Duration) -> Result<Vec<f64>> {
     let nodes = scene.size(1_000) as u32;

@@ -21,19 +21,21 @@ pub(super) const BY_RESET: Workload = Workload {
     about: "a peer with 100,000 routes in RIB and kernel is lost by a TCP reset",
     against: Against::All,
     figures: &[
-        figure(
+        Figure::of(
+            "P12",
             "TCP reset: until the sink is clean",
             "s",
             Must::TimesBird(1.0),
         ),
-        figure(
+        Figure::of(
+            "P12",
             "TCP reset: until the kernel is clean",
             "s",
             Must::TimesBird(1.0),
         ),
-        figure("before: until the sink has all", "s", Must::Tell),
-        figure("before: until the kernel has all", "s", Must::Tell),
-        figure("CPU of all", "s", Must::Tell),
+        Figure::of("P12", "before: until the sink has all", "s", Must::Tell),
+        Figure::of("P12", "before: until the kernel has all", "s", Must::Tell),
+        Figure::of("P12", "CPU of all", "s", Must::Tell),
     ],
     run: |scene| run(scene, 100_000, Loss::Reset),
 };
@@ -43,8 +45,14 @@ pub(super) const BY_CEASE: Workload = Workload {
     about: "the same by a Cease",
     against: Against::All,
     figures: &[
-        figure("Cease: until the sink is clean", "s", Must::TimesBird(1.0)),
-        figure(
+        Figure::of(
+            "P12",
+            "Cease: until the sink is clean",
+            "s",
+            Must::TimesBird(1.0),
+        ),
+        Figure::of(
+            "P12",
             "Cease: until the kernel is clean",
             "s",
             Must::TimesBird(1.0),
@@ -62,21 +70,37 @@ pub(super) const OF_500_000: Workload = Workload {
     about: "a peer withdraws 500,000 routes in ascending order, from RIB and kernel",
     against: Against::All,
     figures: &[
-        figure("500,000 routes: until the sink is clean", "s", Must::Tell),
+        Figure::of(
+            "P12",
+            "500,000 routes: until the sink is clean",
+            "s",
+            Must::Tell,
+        ),
         Figure {
             target: "P11",
-            ..figure(
+            ..Figure::of(
+                "P12",
                 "500,000 routes: until the kernel is clean",
                 "s",
                 Must::TimesBird(0.25),
             )
         },
-        figure("500,000 routes: until the sink has all", "s", Must::Tell),
+        Figure::of(
+            "P12",
+            "500,000 routes: until the sink has all",
+            "s",
+            Must::Tell,
+        ),
         Figure {
             target: "P10",
-            ..figure("500,000 routes: until the kernel has all", "s", Must::Tell)
+            ..Figure::of(
+                "P12",
+                "500,000 routes: until the kernel has all",
+                "s",
+                Must::Tell,
+            )
         },
-        figure("500,000 routes: CPU of all", "s", Must::Tell),
+        Figure::of("P12", "500,000 routes: CPU of all", "s", Must::Tell),
     ],
     run: |scene| run(scene, 500_000, Loss::Withdrawal),
 };
@@ -86,15 +110,6 @@ enum Loss {
     Reset,
     Cease,
     Withdrawal,
-}
-
-const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
-    Figure {
-        target: "P12",
-        what,
-        unit,
-        must,
-    }
 }
 
 fn run(scene: &Scene<'_>, prefixes: usize, loss: Loss) -> Result<Vec<f64>> {

@@ -18,14 +18,15 @@ pub(super) const OF_500: Workload = Workload {
     about: "route reflector with 500 clients",
     against: Against::All,
     figures: &[
-        figure(
+        Figure::of(
+            "P9",
             "500 clients: until every client has all",
             "s",
             Must::TimesBird(0.5),
         ),
-        figure("500 clients: CPU", "s", Must::Tell),
-        figure("500 clients: UPDATEs to all", "", Must::Tell),
-        figure("500 clients: peak memory", "MiB", Must::Tell),
+        Figure::of("P9", "500 clients: CPU", "s", Must::Tell),
+        Figure::of("P9", "500 clients: UPDATEs to all", "", Must::Tell),
+        Figure::of("P9", "500 clients: peak memory", "MiB", Must::Tell),
     ],
     run: |scene| run(scene, 500),
 };
@@ -35,26 +36,18 @@ pub(super) const OF_1000: Workload = Workload {
     about: "route reflector with 1,000 clients",
     against: Against::All,
     figures: &[
-        figure(
+        Figure::of(
+            "P9",
             "1,000 clients: until every client has all",
             "s",
             Must::TimesBird(0.5),
         ),
-        figure("1,000 clients: CPU", "s", Must::Tell),
-        figure("1,000 clients: UPDATEs to all", "", Must::Tell),
-        figure("1,000 clients: peak memory", "MiB", Must::Tell),
+        Figure::of("P9", "1,000 clients: CPU", "s", Must::Tell),
+        Figure::of("P9", "1,000 clients: UPDATEs to all", "", Must::Tell),
+        Figure::of("P9", "1,000 clients: peak memory", "MiB", Must::Tell),
     ],
     run: |scene| run(scene, 1_000),
 };
-
-const fn figure(what: &'static str, unit: &'static str, must: Must) -> Figure {
-    Figure {
-        target: "P9",
-        what,
-        unit,
-        must,
-    }
-}
 
 fn run(scene: &Scene<'_>, clients: usize) -> Result<Vec<f64>> {
     let clients = scene.size(clients) as u32;
