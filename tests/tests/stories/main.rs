@@ -17,6 +17,7 @@ mod foreign_routes_are_safe;
 mod gobgp_interoperates;
 mod kubectl_routelet_asks_every_node;
 mod kubectl_tells_what_went_wrong;
+mod links_share_by_their_bandwidth;
 mod malformed_messages;
 mod many_routes;
 mod ranges_that_clash_are_refused;
