@@ -178,17 +178,52 @@ pub enum Ttl {
 pub enum Password {
     /// No option.
     None,
-    /// 1–80 octets. Never logged.
-    Key(Box<[u8]>),
+    /// This one.
+    Key(Md5Key),
     /// It should have one but we do not have it: the session is held down, and this says why.
     Missing(String),
+}
+
+/// A key, and during a roll the one before it. New connections are signed with the current one; where nobody answers to it, we
+/// dial with the previous one too. A connection that is signed with either goes on so.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Md5Key {
+    /// 1–80 octets. Never logged.
+    pub current: Box<[u8]>,
+    /// What others may still sign with.
+    pub previous: Option<Box<[u8]>>,
+}
+
+impl Md5Key {
+    /// Whether it is one of the two.
+    pub(crate) fn knows(&self, key: &[u8]) -> bool {
+        *self.current == *key || self.previous.as_deref() == Some(key)
+    }
+}
+
+impl From<&[u8]> for Md5Key {
+    fn from(key: &[u8]) -> Self {
+        Self {
+            current: key.into(),
+            previous: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Md5Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.previous {
+            None => "Key(…)",
+            Some(_) => "Key(…, …)",
+        })
+    }
 }
 
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::None => f.write_str("None"),
-            Self::Key(_) => f.write_str("Key(…)"),
+            Self::Key(key) => key.fmt(f),
             Self::Missing(why) => f.debug_tuple("Missing").field(why).finish(),
         }
     }

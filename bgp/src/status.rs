@@ -214,6 +214,19 @@ pub struct SessionStatus {
     pub software: Option<String>,
     /// Their host name, where they say it.
     pub host: Option<String>,
+    /// What its segments are signed with (TCP MD5), where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_with: Option<SignedWith>,
+}
+
+/// Which key of a password signs a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignedWith {
+    /// The current one.
+    Current,
+    /// The one before it: the roll is not over.
+    Previous,
 }
 
 /// One capability.

@@ -85,6 +85,16 @@ impl Captured {
             .collect())
     }
 
+    /// The packets that `filter` selects, one line each; their MD5 signatures (RFC 2385) are judged by `key`: `md5 valid`.
+    pub fn signed(&self, key: &str, filter: &str) -> Result<Vec<String>> {
+        let mut command = Command::new("tcpdump");
+        command.args(["-n", "-v", "-M", key, "-r"]).arg(&self.file);
+        // Verbose packets take several lines; one of them has the options.
+        let text = shell::run(command.arg(filter))?;
+        let of_tcp = |line: &&str| line.contains("Flags [");
+        Ok(text.lines().filter(of_tcp).map(str::to_owned).collect())
+    }
+
     /// The packets that are wrapped in another, one line each.
     pub fn encapsulated(&self) -> Result<Vec<String>> {
         self.packets(ENCAPSULATED)

@@ -38,7 +38,7 @@ impl<'a> Demand<'a> {
     fn of(password: &'a Password) -> Option<Self> {
         match password {
             Password::None => Some(Self::Unsigned),
-            Password::Key(key) => Some(Self::Key(key)),
+            Password::Key(key) => Some(Self::Key(&key.current)),
             Password::Missing(_) => None,
         }
     }

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     bfd::{Bfd, Watch},
-    config::PeerConfig,
+    config::{Password, PeerConfig},
     rib::task::{Ending, Order, PeerId, PeerMessage, Session, ToRib},
     speaker,
     wire::Notification,
@@ -94,7 +94,11 @@ impl Driver {
 }
 
 /// The dial under way.
-type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+struct Dial {
+    dialled: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
+    /// What it is signed with.
+    key: Option<Box<[u8]>>,
+}
 
 /// What is tried at most before other tasks get their turn.
 const TURNS: usize = 16;
@@ -224,9 +228,9 @@ impl Running {
     }
 
     /// Takes a connection among ours; `None` where it is already gone again.
-    fn adopt(&mut self, stream: TcpStream) -> Option<ConnectionId> {
+    fn adopt(&mut self, stream: TcpStream, key: Option<Box<[u8]>>) -> Option<ConnectionId> {
         let id = ConnectionId(self.connections);
-        let link = Link::new(id, stream, self.fsm.config().timers.hold).ok()?;
+        let link = Link::new(id, stream, self.fsm.config().timers.hold, key).ok()?;
         self.connections = self.connections.wrapping_add(1);
         self.links.push(link);
         Some(id)
@@ -246,12 +250,12 @@ impl Running {
         let Some(dial) = &mut self.dial else {
             return false;
         };
-        let Poll::Ready(dialled) = dial.as_mut().poll(context) else {
+        let Poll::Ready(dialled) = dial.dialled.as_mut().poll(context) else {
             return false;
         };
-        self.dial = None;
+        let key = self.dial.take().and_then(|dial| dial.key);
         match dialled {
-            Ok(stream) => match self.adopt(stream) {
+            Ok(stream) => match self.adopt(stream, key) {
                 Some(id) => self.feed(Event::Dialled(id)),
                 None => self.feed(Event::DialFailed("it closed at once".into())),
             },
@@ -378,11 +382,7 @@ impl Running {
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Dial => {
-                    self.reporter.dialling(self.fsm.config());
-                    let config = Arc::clone(self.fsm.config());
-                    self.dial = Some(Box::pin(async move { sockets::dial(&config).await }));
-                }
+                Action::Dial(attempt) => self.dial(attempt),
                 Action::AbandonDial => self.dial = None,
                 Action::Send(id, message) => {
                     if let Some(link) = self.links.iter_mut().find(|link| link.id == id)
@@ -418,6 +418,22 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Dials with the current key, and at every second attempt with the previous one, if there is one.
+    fn dial(&mut self, attempt: u32) {
+        self.reporter.dialling(self.fsm.config());
+        let config = Arc::clone(self.fsm.config());
+        let key = match &config.password {
+            Password::Key(key) => match &key.previous {
+                Some(previous) if attempt % 2 == 1 => Some(previous.clone()),
+                _ => Some(key.current.clone()),
+            },
+            Password::None | Password::Missing(_) => None,
+        };
+        let signed_with = key.clone();
+        let dialled = Box::pin(async move { sockets::dial(&config, signed_with.as_deref()).await });
+        self.dial = Some(Dial { dialled, key });
     }
 
     fn close(&mut self, id: ConnectionId, notification: Option<Notification>) {

@@ -110,8 +110,8 @@ pub enum Loss {
 /// What the driver is to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Dial.
-    Dial,
+    /// Dial; so many attempts before it have failed.
+    Dial(u32),
     /// Give up the dial that is under way.
     AbandonDial,
     /// Send this.

@@ -47,11 +47,11 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Dials the peer.
+/// Dials the peer, with signatures by `key` if there is one.
 ///
 /// # Errors
 /// What the kernel says, or that an interface is not there.
-pub(crate) async fn dial(config: &PeerConfig) -> io::Result<TcpStream> {
+pub(crate) async fn dial(config: &PeerConfig, key: Option<&[u8]>) -> io::Result<TcpStream> {
     let remote = remote(config)?;
     let socket = Socket::new(
         Domain::for_address(remote),
@@ -59,7 +59,7 @@ pub(crate) async fn dial(config: &PeerConfig) -> io::Result<TcpStream> {
         Some(Protocol::TCP),
     )?;
     limit(&socket, config, remote.ip())?;
-    if let Password::Key(key) = &config.password {
+    if let Some(key) = key {
         set_md5_key(&socket, Prefix::host(config.address), key)?;
     }
     if let Some(interface) = &config.interface {

@@ -44,11 +44,13 @@ fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
             peer.timers.idle_hold_max,
             // One that stays away because of the old limit need not wait any longer.
             peer.max_prefixes,
+            // The peer may know this one.
+            peer.password.clone(),
         )
     };
     if old.asn != new.asn {
         session("peerASN")
-    } else if old.password != new.password && !matches!(new.password, Password::Missing(_)) {
+    } else if needs_session(&old.password, &new.password) {
         session("password")
     } else if old.families != new.families {
         session("families")
@@ -68,6 +70,15 @@ fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
         Anew::Attempts
     } else {
         Anew::Nothing
+    }
+}
+
+/// Whether a session with the old password cannot go on with the new one. From key to key it can: the driver sees to it. One
+/// that is missing holds the session down.
+fn needs_session(old: &Password, new: &Password) -> bool {
+    match (old, new) {
+        (_, Password::Missing(_)) | (Password::Key(_), Password::Key(_)) => false,
+        (old, new) => old != new,
     }
 }
 

@@ -281,7 +281,7 @@ impl Pair {
             let now = self.now;
             let this = &mut self.sides[side];
             match action {
-                Action::Dial => {
+                Action::Dial(_) => {
                     this.dials.push(now);
                     this.dialling = true;
                 }

@@ -1,6 +1,11 @@
 //! MD5 signatures (RFC 2385) and GTSM (RFC 5082) on real sockets.
 
-use bgp::{config::*, prefix::Prefix, speaker::Speaker, status::SessionState};
+use bgp::{
+    config::*,
+    prefix::Prefix,
+    speaker::Speaker,
+    status::{PeerStatus, SessionState, SignedWith},
+};
 
 use crate::harness::*;
 
@@ -61,9 +66,91 @@ async fn with_unlike_passwords_it_does_not_and_the_hint_names_md5() {
     }
 }
 
+/// Segments this network namespace dropped for a wrong signature.
+fn wrongly_signed() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/netstat").expect("the kernel counts");
+    let mut rows = text.lines().filter(|row| row.starts_with("TcpExt:"));
+    let (names, values) = (rows.next().expect("names"), rows.next().expect("values"));
+    let mut columns = names.split(' ').zip(values.split(' '));
+    let (_, count) = columns
+        .find(|(name, _)| *name == "TCPMD5Failure")
+        .expect("it is counted");
+    count.parse().expect("a number")
+}
+
+async fn until_dropped(before: u64) {
+    let dropped = async {
+        while wrongly_signed() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, dropped).await;
+    waited.expect("one side speaks, and the other does not believe it");
+}
+
+/// The only peer of a speaker.
+async fn other(speaker: &Speaker) -> PeerStatus {
+    let mut status = status(speaker).await;
+    status.peers.pop_first().expect("it has one").1
+}
+
+/// Waits until both have heard each other again, and says with which key their session is signed.
+async fn goes_on(pair: [&Speaker; 2]) -> Option<SignedWith> {
+    let mut signed = Vec::new();
+    for speaker in pair {
+        let before = other(speaker).await;
+        let again = async {
+            while other(speaker).await.messages.messages_in < before.messages.messages_in + 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, again).await;
+        waited.expect("they hear each other");
+        let now = other(speaker).await;
+        assert_eq!(now.state, SessionState::Established);
+        assert_eq!(
+            (now.since, now.established_count),
+            (before.since, before.established_count),
+            "it is the same session"
+        );
+        signed.push(now.session.and_then(|session| session.signed_with));
+    }
+    assert_eq!(signed[0], signed[1]);
+    signed[0]
+}
+
 #[tokio::test]
-async fn a_password_that_changes_on_both_sides_takes_effect_live() {
+async fn a_key_that_changes_on_both_sides_keeps_the_session_in_either_order() {
     let (mut one, mut two) = couple(73);
+    set(&mut one, |peer| peer.password = key("first"));
+    set(&mut two, |peer| peer.password = key("first"));
+    let speaker_two = Speaker::start(two.clone());
+    if !can_sign(&speaker_two).await {
+        return;
+    }
+    let speaker_one = Speaker::start(one.clone());
+    until_up(&mut speaker_one.events()).await;
+    let since = other(&speaker_one).await.since;
+    for (text, one_first) in [("second", true), ("third", false)] {
+        set(&mut one, |peer| peer.password = key(text));
+        set(&mut two, |peer| peer.password = key(text));
+        let mut changes = [(&speaker_one, &one), (&speaker_two, &two)];
+        if !one_first {
+            changes.reverse();
+        }
+        let before = wrongly_signed();
+        changes[0].0.apply(changes[0].1.clone()).await;
+        until_dropped(before).await;
+        changes[1].0.apply(changes[1].1.clone()).await;
+        let signed = goes_on([&speaker_one, &speaker_two]).await;
+        assert_eq!(signed, Some(SignedWith::Current));
+    }
+    assert_eq!(other(&speaker_one).await.since, since);
+}
+
+#[tokio::test]
+async fn a_key_that_changes_on_one_side_only_ends_the_session_with_the_hold_time() {
+    let (mut one, mut two) = couple(77);
     set(&mut one, |peer| peer.password = key("old"));
     set(&mut two, |peer| peer.password = key("old"));
     let speaker_two = Speaker::start(two.clone());
@@ -74,11 +161,58 @@ async fn a_password_that_changes_on_both_sides_takes_effect_live() {
     let mut events = speaker_one.events();
     until_up(&mut events).await;
     set(&mut one, |peer| peer.password = key("new"));
-    set(&mut two, |peer| peer.password = key("new"));
-    speaker_two.apply(two).await;
     speaker_one.apply(one).await;
     until_down(&mut events).await;
+    // Late is not too late.
+    set(&mut two, |peer| peer.password = key("new"));
+    speaker_two.apply(two).await;
     until_up(&mut events).await;
+}
+
+#[tokio::test]
+async fn a_roll_with_the_previous_key_at_hand_takes_as_long_as_it_likes() {
+    let rolled = |previous: Option<&str>| {
+        let mut password = Md5Key::from(&b"new"[..]);
+        password.previous = previous.map(|text| text.as_bytes().into());
+        Password::Key(password)
+    };
+    let (mut one, mut two) = couple(78);
+    set(&mut one, |peer| peer.password = key("old"));
+    set(&mut two, |peer| peer.password = key("old"));
+    let speaker_two = Speaker::start(two.clone());
+    if !can_sign(&speaker_two).await {
+        return;
+    }
+    let speaker_one = Speaker::start(one.clone());
+    until_up(&mut speaker_one.events()).await;
+
+    // One side has the new key: the session goes on as it is.
+    set(&mut one, |peer| peer.password = rolled(Some("old")));
+    speaker_one.apply(one.clone()).await;
+    let signed = async |speaker: &Speaker| {
+        let session = other(speaker).await.session;
+        session.and_then(|session| session.signed_with)
+    };
+    assert_eq!(signed(&speaker_one).await, Some(SignedWith::Previous));
+
+    // Its new start finds the other side where that still is.
+    drop(speaker_one);
+    let speaker_one = Speaker::start(one.clone());
+    until_up(&mut speaker_one.events()).await;
+    assert_eq!(signed(&speaker_one).await, Some(SignedWith::Previous));
+
+    // The other side follows: still the same session.
+    set(&mut two, |peer| peer.password = rolled(Some("old")));
+    speaker_two.apply(two.clone()).await;
+    let pair = [&speaker_one, &speaker_two];
+    assert_eq!(goes_on(pair).await, Some(SignedWith::Previous));
+
+    // The old key goes: both sign with the new one.
+    set(&mut one, |peer| peer.password = rolled(None));
+    set(&mut two, |peer| peer.password = rolled(None));
+    speaker_one.apply(one).await;
+    speaker_two.apply(two).await;
+    assert_eq!(goes_on(pair).await, Some(SignedWith::Current));
 }
 
 #[tokio::test]

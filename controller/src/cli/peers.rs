@@ -4,7 +4,7 @@ use std::{fmt::Write, process::ExitCode};
 
 use bgp::{
     prefix::Family,
-    status::{BfdIntervals, BfdStatus, FamilyCounts, PeerKind, PeerStatus},
+    status::{BfdIntervals, BfdStatus, FamilyCounts, PeerKind, PeerStatus, SignedWith},
 };
 use clap::Args;
 
@@ -143,6 +143,13 @@ fn detail(peer: &PeerStatus) -> String {
                 session.hold_seconds, session.keepalive_seconds
             ),
         );
+        if let Some(signed_with) = session.signed_with {
+            let key = match signed_with {
+                SignedWith::Current => "MD5",
+                SignedWith::Previous => "MD5, with the previous key of its password",
+            };
+            line("Signed", key.into());
+        }
         let families: Vec<String> = session.families.iter().map(ToString::to_string).collect();
         line("Families", families.join(", "));
         for (name, value) in [("Software", &session.software), ("Host", &session.host)] {

@@ -1,15 +1,19 @@
 //! TCP MD5 keys from Secrets. One that is missing holds the session down; it is never an empty password.
 
-use bgp::config::Password;
+use bgp::config::{Md5Key, Password};
 
 use super::View;
 use crate::{
+    cluster::Secret,
     crd::configuration::SecretKeyRef,
     problem::{Problem, Reason},
 };
 
 /// Longest key the kernel takes (TCP_MD5SIG_MAXKEYLEN).
 const MAX: usize = 80;
+
+/// What is added to the name of a key for that of the one before it.
+const PREVIOUS: &str = ".previous";
 
 /// The key that `reference` points at.
 pub(super) fn password(
@@ -18,11 +22,18 @@ pub(super) fn password(
     reference: Option<&SecretKeyRef>,
     problems: &mut Vec<Problem>,
 ) -> Password {
-    let Some(SecretKeyRef { name, key }) = reference else {
+    let Some(reference) = reference else {
         return Password::None;
     };
+    let SecretKeyRef { name, key } = reference;
     match find(view, name, key) {
-        Ok(password) => Password::Key(password),
+        Ok(current) => {
+            let previous = previous(view, about, reference, problems);
+            Password::Key(Md5Key {
+                previous: previous.filter(|previous| *previous != current),
+                current,
+            })
+        }
         Err(reason) => {
             problems.push(
                 Problem::error(
@@ -36,14 +47,32 @@ pub(super) fn password(
     }
 }
 
-fn find(view: &View<'_>, name: &str, key: &str) -> Result<Box<[u8]>, String> {
-    let secret = view
-        .cluster
-        .secrets
-        .iter()
-        .find(|((_, secret), _)| secret == name)
+/// The key before it, which stands beside it while a roll lasts. One of no use is as good as none.
+fn previous(
+    view: &View<'_>,
+    about: &str,
+    SecretKeyRef { name, key }: &SecretKeyRef,
+    problems: &mut Vec<Problem>,
+) -> Option<Box<[u8]>> {
+    let key = format!("{key}{PREVIOUS}");
+    secret(view, name)?.0.get(&key)?;
+    find(view, name, &key)
+        .inspect_err(|reason| {
+            let text =
+                format!("{reason}: it is not used; correct it, or remove it from the Secret");
+            problems.push(Problem::warning(about, text));
+        })
+        .ok()
+}
+
+fn secret<'a>(view: &View<'a>, name: &str) -> Option<&'a Secret> {
+    let mut all = view.cluster.secrets.iter();
+    all.find(|((_, secret), _)| secret == name)
         .map(|(_, secret)| secret)
-        .ok_or_else(|| format!("there is no Secret {name}"))?;
+}
+
+fn find(view: &View<'_>, name: &str, key: &str) -> Result<Box<[u8]>, String> {
+    let secret = secret(view, name).ok_or_else(|| format!("there is no Secret {name}"))?;
     let value = secret.0.get(key).ok_or_else(|| {
         let known: Vec<&str> = secret.0.keys().map(String::as_str).collect();
         format!(

@@ -150,7 +150,16 @@ fn peer(peer: &PeerConfig) -> Value {
     );
     match &peer.password {
         Password::None => None,
-        Password::Key(key) => say("password", format!("{} octets", key.len()).into()),
+        Password::Key(key) => {
+            let previous = key.previous.as_ref();
+            let previous = previous.map(|key| format!(", before {} octets", key.len()));
+            let text = format!(
+                "{} octets{}",
+                key.current.len(),
+                previous.unwrap_or_default()
+            );
+            say("password", text.into())
+        }
         Password::Missing(why) => say("password", format!("missing: {why}").into()),
     };
     let timers = &peer.timers;

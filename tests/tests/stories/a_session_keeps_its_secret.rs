@@ -1,11 +1,12 @@
-//! Sessions with a password from a Secret of the daemon's namespace: down while it is missing or of no use, up once it is there, back
-//! after it was changed. No other session notices, no ping is lost, and nobody reads the password anywhere.
+//! Sessions with a password from a Secret of the daemon's namespace: down while it is missing or of no use, up once it is there, and
+//! still up after it was changed where both sides go along. No other session notices, no ping is lost, and nobody reads the
+//! password anywhere.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::Lab;
 use tests::capture::Capture;
 use tests::container::Container;
@@ -37,7 +38,7 @@ const MESH: &str = "
 apiVersion: routelet.dev/v1alpha1
 kind: BGPConfiguration
 metadata: {name: default}
-spec: {meshPasswordRef: {name: mesh-md5}}
+spec: {meshPasswordRef: {name: mesh-md5}, timers: {holdSeconds: 60, keepaliveSeconds: 3}}
 ";
 
 /// Long enough for the switch to dial several times.
@@ -168,7 +169,7 @@ fn a_switch_peers_with_the_password_of_a_secret_and_with_no_other() {
         control.says("bgppeers/switch", "Established", "True", "AllEstablished")?;
         control.says("bgpnodes/node1", "ConfigurationValid", "True", "Valid")?;
 
-        // Rotated: first there, then here; and the other way round.
+        // Rotated: first there, then here; and the other way round. FRR ends a session whose password it is told.
         for (word, here_first) in [(SECOND, false), (FIRST, true)] {
             let before = sessions(node1)?;
             if here_first {
@@ -181,6 +182,29 @@ fn a_switch_peers_with_the_password_of_a_secret_and_with_no_other() {
             anew(node1, &before)?;
         }
 
+        // Rolled: with the old key at hand the session goes on, and comes back while the switch has only that.
+        secret(control, "switch-md5", "password.previous", FIRST)?;
+        let steady = Steady::session(node1, "switch")?;
+        secret(control, "switch-md5", "password", SECOND)?;
+        signed_with(node1, &["switch"], "previous")?;
+        always(WHILE, "the session goes on", || steady.holds())?;
+        let before = sessions(node1)?;
+        switch.run(&["vtysh", "-c", "clear bgp 10.0.0.1"])?;
+        anew(node1, &before)?;
+        signed_with(node1, &["switch"], "previous")?;
+        let before = sessions(node1)?;
+        switch_password(switch, SECOND)?;
+        anew(node1, &before)?;
+        signed_with(node1, &["switch"], "current")?;
+        let steady = Steady::session(node1, "switch")?;
+        forget_previous(control, "switch-md5")?;
+        secret(control, "switch-md5", "password", FIRST)?;
+        switch_password(switch, FIRST)?;
+        eventually(TOLD, "the session with the first password again", || {
+            ensure!(steady.holds().is_err(), "it is still the same session");
+            signed_with(node1, &["switch"], "current")
+        })?;
+
         // Taken away from a session that is up: it goes down, and comes back with it.
         control.kubectl(&["delete", "secret", "-n", "routelet", "switch-md5"])?;
         held_down(control, node1, "there is no Secret switch-md5")?;
@@ -191,6 +215,48 @@ fn a_switch_peers_with_the_password_of_a_secret_and_with_no_other() {
         kept(lab, control, &cluster)?;
         traffic.unharmed()
     });
+}
+
+/// Takes the key before it out of a Secret.
+fn forget_previous(control: &ControlPlane<'_>, name: &str) -> Result<()> {
+    let patch = r#"{"data":{"password.previous":null}}"#;
+    let words = ["patch", "secret", "-n", "routelet", name, "--type=merge"];
+    control
+        .kubectl(&[&words[..], &["-p", patch]].concat())
+        .map(drop)
+}
+
+/// Waits until these sessions are up and signed with the current key of their password, or with the previous one.
+fn signed_with(node: &Container, names: &[&str], which: &str) -> Result<()> {
+    let what = format!("{}: {names:?} signed with the {which} key", node.name);
+    eventually(TOLD, &what, || {
+        let peers = peers(node)?;
+        for name in names {
+            let peer = peers.get(*name).context("it is not a peer any more")?;
+            let key = peer.pointer("/session/signedWith");
+            ensure!(key == Some(&json!(which)), "{name}: {key:?}");
+        }
+        Ok(())
+    })
+}
+
+/// Waits until the node has heard each of its peers twice more.
+fn hears_all(node: &Container) -> Result<()> {
+    let heard = || -> Result<BTreeMap<String, u64>> {
+        let count = |peer: &Value| peer.pointer("/messages/messagesIn").and_then(Value::as_u64);
+        let all = peers(node)?.into_iter();
+        all.map(|(name, peer)| Ok((name, count(&peer).context("messagesIn")?)))
+            .collect()
+    };
+    let before = heard()?;
+    let what = format!("{} hears its peers", node.name);
+    eventually(TOLD, &what, || {
+        let now = heard()?;
+        for (name, count) in &before {
+            ensure!(now.get(name) > Some(&(count + 1)), "{name} is silent");
+        }
+        Ok(())
+    })
 }
 
 /// How often each session of a node was up, but for those in the mesh of the story above.
@@ -245,11 +311,58 @@ fn the_mesh_takes_on_a_password_and_another_while_pods_talk() {
                 secret(control, "mesh-md5", "password", FIRST)?;
                 control.apply(MESH)
             })?;
-            all_anew(&|| secret(control, "mesh-md5", "password", SECOND))?;
             let signed = wire.stop()?.packets("tcp[tcpflags] & tcp-syn != 0")?;
             let signed = signed.iter().filter(|line| line.contains("md5")).count();
             ensure!(signed > 0, "no session of node1 began with a signature");
             ensure!(peers(node1)?.len() == 2);
+
+            let mut steady = Vec::new();
+            for member in &cluster.members {
+                for name in peers(member.container)?.keys() {
+                    steady.push((member.container, Steady::session(member.container, name)?));
+                }
+            }
+            let all_signed = |which: &str| {
+                for member in &cluster.members {
+                    let all = peers(member.container)?;
+                    let names: Vec<&str> = all.keys().map(String::as_str).collect();
+                    signed_with(member.container, &names, which)?;
+                    hears_all(member.container)?;
+                }
+                steady.iter().try_for_each(|(_, session)| session.holds())
+            };
+            // Everything on the wire of node1 is signed with this key, both ways.
+            let only = |key: &str| {
+                let wire = Capture::start(node1, "eth1", "tcp port 179", &file)?;
+                hears_all(node1)?;
+                let said = wire.stop()?.signed(key, "tcp port 179")?;
+                let valid = said
+                    .iter()
+                    .filter(|line| line.contains("md5 valid"))
+                    .count();
+                ensure!(valid > 3 && valid == said.len(), "{valid} valid: {said:?}");
+                Ok(())
+            };
+            // Rotated at a stroke: the sessions go over to the new key.
+            secret(control, "mesh-md5", "password", SECOND)?;
+            for (node, _) in &steady {
+                eventually(TOLD, "the new key is known", || {
+                    let told = serde_json::to_string(&peers(node)?)?;
+                    let times = told.matches("signed with another key").count();
+                    ensure!(times == 2, "{}: {times} sessions", node.name);
+                    Ok(())
+                })?;
+            }
+            all_signed("current")?;
+            only(SECOND)?;
+            // Rolled: they stay with the old one until that is taken away.
+            secret(control, "mesh-md5", "password.previous", SECOND)?;
+            secret(control, "mesh-md5", "password", FIRST)?;
+            all_signed("previous")?;
+            only(SECOND)?;
+            forget_previous(control, "mesh-md5")?;
+            all_signed("current")?;
+            only(FIRST)?;
             kept(lab, control, &cluster)?;
             traffic.unharmed()
         },

@@ -10,7 +10,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
 };
 
-use super::{PeerReport, Running, link::Link};
+use super::{
+    PeerReport, Running,
+    link::{Link, Signing},
+    report::Connected,
+};
 use crate::{
     bfd::Watch,
     config::{Password, PeerConfig},
@@ -72,9 +76,13 @@ impl Running {
             Command::Report(reply) => {
                 let of_session = self.routes.connection();
                 let link = self.links.iter().find(|link| Some(link.id) == of_session);
-                let addresses = link.map(|link| (link.local, link.remote));
+                let connected = link.map(|link| Connected {
+                    local: link.local,
+                    remote: link.remote,
+                    signed_with: link.signed_with(&self.fsm.config().password),
+                });
                 let bfd = self.watch.as_ref().map(Watch::status);
-                drop(reply.send(self.reporter.report(&self.fsm, addresses, bfd)));
+                drop(reply.send(self.reporter.report(&self.fsm, connected, bfd)));
             }
             Command::Stop(notification, reason) => {
                 self.feed(Event::Stop {
@@ -103,6 +111,7 @@ impl Running {
     fn reconfigure(&mut self, config: Arc<PeerConfig>, router_id: Ipv4Addr, anew: Anew) {
         let was_down = held_down(self.fsm.config()).is_some();
         let held = held_down(&config);
+        let anew = self.sign(&config).unwrap_or(anew);
         self.reporter.reconfigured(&config);
         self.fsm.reconfigure(config, router_id);
         self.watch_path();
@@ -131,6 +140,24 @@ impl Running {
         }
     }
 
+    /// Goes over to another key with all connections; what has to begin anew where that cannot be.
+    fn sign(&mut self, config: &PeerConfig) -> Option<Anew> {
+        let Password::Key(password) = &config.password else {
+            return None;
+        };
+        for link in &mut self.links {
+            match link.sign(password) {
+                Ok(Signing::Stays) => {}
+                Ok(Signing::Changed) => self.reporter.signs_anew(),
+                Err(error) => {
+                    let reason = format!("our configuration changed: password ({error})");
+                    return Some(Anew::Session(reason));
+                }
+            }
+        }
+        None
+    }
+
     fn lost(&mut self, interface: &str, addresses: &[IpAddr]) {
         let bound = self.fsm.config().interface.as_deref() == Some(interface);
         let ours = |link: &Link| addresses.contains(&link.local.ip());
@@ -145,7 +172,11 @@ impl Running {
             self.reporter.refused(&error);
             return;
         }
-        if let Some(id) = self.adopt(stream) {
+        let key = match &self.fsm.config().password {
+            Password::Key(key) => Some(key.current.clone()),
+            Password::None | Password::Missing(_) => None,
+        };
+        if let Some(id) = self.adopt(stream, key) {
             self.feed(Event::Accepted(id));
         }
     }

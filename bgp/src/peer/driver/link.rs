@@ -20,9 +20,15 @@ use tokio::{
 
 use super::super::{
     fsm::{ConnectionId, Event, Loss},
+    socket_options::set_md5_key,
     sockets,
 };
-use crate::wire::{self, Kind, Limit, Message, Notification};
+use crate::{
+    config::{Md5Key, Password},
+    prefix::Prefix,
+    status::SignedWith,
+    wire::{self, Kind, Limit, Message, Notification},
+};
 
 /// Octets read at once. The chunk belongs to the thread: a thousand idle sessions need none.
 const CHUNK: usize = 256 * 1024;
@@ -54,12 +60,23 @@ pub(super) struct Link {
     /// The socket was full when last asked.
     blocked: bool,
     patience: Duration,
+    /// What its segments are signed with.
+    key: Option<Box<[u8]>>,
 }
 
 /// One or more whole messages on their way out.
 struct Piece {
     octets: Bytes,
     of_rib: bool,
+}
+
+/// What became of the key of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signing {
+    /// It is the same.
+    Stays,
+    /// It is another.
+    Changed,
 }
 
 /// What reading brought.
@@ -89,7 +106,12 @@ pub(super) struct Written {
 }
 
 impl Link {
-    pub(super) fn new(id: ConnectionId, stream: TcpStream, patience: Duration) -> io::Result<Self> {
+    pub(super) fn new(
+        id: ConnectionId,
+        stream: TcpStream,
+        patience: Duration,
+        key: Option<Box<[u8]>>,
+    ) -> io::Result<Self> {
         Ok(Self {
             id,
             local: sockets::canonical(stream.local_addr()?),
@@ -103,7 +125,33 @@ impl Link {
             waiting: VecDeque::new(),
             blocked: false,
             patience,
+            key,
         })
+    }
+
+    /// Goes over to another password without a new session: one that knows our key changes nothing; else we sign with its
+    /// current one from here on. What the other side signs with another key is dropped and sent again, until it does so too
+    /// or TCP loses patience.
+    pub(super) fn sign(&mut self, password: &Md5Key) -> io::Result<Signing> {
+        if self.key.as_deref().is_none_or(|key| password.knows(key)) {
+            return Ok(Signing::Stays);
+        }
+        set_md5_key(
+            &self.stream,
+            Prefix::host(self.remote.ip()),
+            &password.current,
+        )?;
+        self.key = Some(password.current.clone());
+        Ok(Signing::Changed)
+    }
+
+    /// Which key of this password signs it.
+    pub(super) fn signed_with(&self, password: &Password) -> Option<SignedWith> {
+        match (&self.key, password) {
+            (Some(key), Password::Key(known)) if *key == known.current => Some(SignedWith::Current),
+            (Some(_), _) => Some(SignedWith::Previous),
+            (None, _) => None,
+        }
     }
 
     /// From here on messages are read and written by what was agreed.

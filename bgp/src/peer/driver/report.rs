@@ -20,6 +20,7 @@ use crate::{
     speaker,
     status::{
         BfdStatus, End, MessageCounts, NotificationStatus, PeerStatus, SessionState, SessionStatus,
+        SignedWith,
     },
     wire::{Message, Notification, Update},
 };
@@ -35,6 +36,13 @@ pub(crate) struct PeerReport {
     pub(crate) status: PeerStatus,
     /// How BFD with it is, where it is configured.
     pub(crate) bfd: Option<oneshot::Receiver<BfdStatus>>,
+}
+
+/// The connection of a session.
+pub(super) struct Connected {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) signed_with: Option<SignedWith>,
 }
 
 /// Kinds of faults told of in one session, and of failures before it.
@@ -151,6 +159,12 @@ impl Reporter {
     /// … and no longer does.
     pub(super) fn released(&mut self) {
         self.last_error = None;
+    }
+
+    /// A connection goes on with another key.
+    pub(super) fn signs_anew(&mut self) {
+        tracing::info!(peer = %self.name, "its connection is signed with another key from here on");
+        self.note(Way::State, "signed with another key from here on", 1);
     }
 
     /// Messages came.
@@ -308,10 +322,10 @@ impl Reporter {
     pub(super) fn report(
         &self,
         fsm: &Fsm,
-        addresses: Option<(SocketAddr, SocketAddr)>,
+        connected: Option<Connected>,
         bfd: Option<oneshot::Receiver<BfdStatus>>,
     ) -> PeerReport {
-        let session = fsm.session().zip(addresses);
+        let session = fsm.session().zip(connected);
         let config = fsm.config();
         PeerReport {
             bfd,
@@ -335,7 +349,7 @@ impl Reporter {
                     .or_else(|| fsm.waits_for_bfd().then(|| WAITS_FOR_BFD.into()))
                     .or_else(|| hints::waiting(self.state, config)),
                 last_notification: self.last_notification,
-                session: session.map(|((_, agreed), (local, remote))| shown(agreed, local, remote)),
+                session: session.map(|((_, agreed), connected)| shown(agreed, &connected)),
                 bfd: None,
                 families: std::collections::BTreeMap::new(),
                 messages: self.messages,
@@ -345,17 +359,18 @@ impl Reporter {
     }
 }
 
-fn shown(agreed: &Negotiated, local: SocketAddr, remote: SocketAddr) -> SessionStatus {
+fn shown(agreed: &Negotiated, connected: &Connected) -> SessionStatus {
     SessionStatus {
         router_id: agreed.router_id,
-        local,
-        remote,
+        local: connected.local,
+        remote: connected.remote,
         hold_seconds: agreed.hold.as_secs(),
         keepalive_seconds: agreed.keepalive.as_secs(),
         families: agreed.context.families.each().collect::<Vec<Family>>(),
         capabilities: agreed.capabilities.clone(),
         software: agreed.software.clone(),
         host: agreed.host.clone(),
+        signed_with: connected.signed_with,
     }
 }
 

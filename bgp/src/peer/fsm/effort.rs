@@ -187,7 +187,7 @@ impl Fsm {
         let patience = self.config.timers.connect_retry.max(Self::FIRST_RETRY);
         let at = now + self.jitter.on(patience);
         self.deadlines.set(Timer::ConnectRetry, Some(at));
-        self.actions.push(Action::Dial);
+        self.actions.push(Action::Dial(self.attempts));
         self.because("dialling");
     }
 
