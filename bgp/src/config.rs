@@ -13,6 +13,11 @@ use crate::{
     wire::{Community, LargeCommunity},
 };
 
+mod password;
+
+pub(crate) use password::Keys;
+pub use password::{Algorithm, AoKey, Md5Key, Password};
+
 /// Everything a speaker does. [`crate::speaker::Speaker::apply`] compares it with what runs: peers whose configuration is
 /// equal keep their session, whatever else changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +74,7 @@ pub struct PeerConfig {
     pub connect: Connect,
     /// Time to live of our packets and of theirs.
     pub ttl: Ttl,
-    /// TCP MD5 signature option (RFC 2385).
+    /// What TCP segments are signed with.
     pub password: Password,
     /// Timers.
     pub timers: Timers,
@@ -171,62 +176,6 @@ pub enum Ttl {
     Send(u8),
     /// GTSM (RFC 5082): send with 255, accept only what came over at most this many hops (1–254).
     Security(u8),
-}
-
-/// The key of the TCP MD5 signature option.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Password {
-    /// No option.
-    None,
-    /// This one.
-    Key(Md5Key),
-    /// It should have one but we do not have it: the session is held down, and this says why.
-    Missing(String),
-}
-
-/// A key, and during a roll the one before it. New connections are signed with the current one; where nobody answers to it, we
-/// dial with the previous one too. A connection that is signed with either goes on so.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Md5Key {
-    /// 1–80 octets. Never logged.
-    pub current: Box<[u8]>,
-    /// What others may still sign with.
-    pub previous: Option<Box<[u8]>>,
-}
-
-impl Md5Key {
-    /// Whether it is one of the two.
-    pub(crate) fn knows(&self, key: &[u8]) -> bool {
-        *self.current == *key || self.previous.as_deref() == Some(key)
-    }
-}
-
-impl From<&[u8]> for Md5Key {
-    fn from(key: &[u8]) -> Self {
-        Self {
-            current: key.into(),
-            previous: None,
-        }
-    }
-}
-
-impl std::fmt::Debug for Md5Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.previous {
-            None => "Key(…)",
-            Some(_) => "Key(…, …)",
-        })
-    }
-}
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Key(key) => key.fmt(f),
-            Self::Missing(why) => f.debug_tuple("Missing").field(why).finish(),
-        }
-    }
 }
 
 /// Session timers (RFC 4271 §10).

@@ -1,4 +1,4 @@
-//! Where peers dial in: one task per listening address, with the MD5 keys of all peers that may come there.
+//! Where peers dial in: one task per listening address, with the keys of all peers that may come there.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,17 +9,15 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+use self::install::install;
 pub(crate) use self::keys::{Keys, keys};
 
-use crate::{
-    peer::{
-        deadlines::doubled,
-        socket_options::set_md5_key,
-        sockets::{canonical, listen},
-    },
-    prefix::Family,
+use crate::peer::{
+    deadlines::doubled,
+    sockets::{canonical, listen},
 };
 
+mod install;
 mod keys;
 mod room;
 
@@ -117,7 +115,7 @@ async fn serve(
     changes: &mut watch::Receiver<Arc<Keys>>,
     notices: &mpsc::Sender<Notice>,
 ) -> Result<(), Ended> {
-    let mut installed = Keys::new();
+    let mut installed = Keys::default();
     // What the socket had no room for, it may have once the operator did what we asked for.
     let mut again = tokio::time::interval(RETRY.1);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -165,69 +163,6 @@ async fn serve(
 
 async fn tell(notices: &mpsc::Sender<Notice>, notice: Notice) -> Result<(), Ended> {
     notices.send(notice).await.map_err(|_| Ended)
-}
-
-/// Brings the socket's keys in step with `wanted`; what went wrong, in words. Keys go when the new ones are there: so no peer
-/// is without one in between.
-fn install(
-    address: SocketAddr,
-    listener: &TcpListener,
-    installed: &mut Keys,
-    wanted: &Keys,
-) -> Result<(), String> {
-    let family = Family::of(address.ip());
-    let wanted: Keys = wanted
-        .iter()
-        .filter(|(peers, _)| peers.family() == family)
-        .map(|(peers, key)| (*peers, key.clone()))
-        .collect();
-    // A second time, for those that found room only where others had been.
-    let _ = add(address, listener, installed, &wanted);
-    installed.retain(|peers, _| {
-        let stays = wanted.contains_key(peers);
-        if !stays && let Err(error) = set_md5_key(listener, *peers, &[]) {
-            tracing::debug!(%address, %peers, %error, "an MD5 key was not there to remove");
-        }
-        stays
-    });
-    add(address, listener, installed, &wanted).map_err(|problem| {
-        let limit = room::optmem_max();
-        limit
-            .and_then(|limit| room::crowded(address, wanted.len(), limit))
-            .unwrap_or(problem)
-    })
-}
-
-/// Adds the keys that are not there yet, as many as can be; the last that could not, in words.
-fn add(
-    address: SocketAddr,
-    listener: &TcpListener,
-    installed: &mut Keys,
-    wanted: &Keys,
-) -> Result<(), String> {
-    let mut result = Ok(());
-    for (peers, key) in wanted {
-        if installed.get(peers) == Some(key) {
-            continue;
-        }
-        match set_md5_key(listener, *peers, key) {
-            Ok(()) => drop(installed.insert(*peers, key.clone())),
-            Err(error) => {
-                let remedy = match error.raw_os_error() {
-                    Some(libc::EPERM) => "the capability NET_ADMIN is needed",
-                    Some(libc::ENOPROTOOPT) => "this kernel has no TCP_MD5SIG",
-                    Some(libc::ENOMEM) => {
-                        "one socket has room for no more keys: raise net.core.optmem_max on this node; it is tried again"
-                    }
-                    _ => "is the password 1–80 octets long?",
-                };
-                result = Err(format!(
-                    "{address}: no MD5 key for {peers}: {error}; {remedy}"
-                ));
-            }
-        }
-    }
-    result
 }
 
 fn out_of_descriptors(error: &io::Error) -> bool {

@@ -214,19 +214,22 @@ pub struct SessionStatus {
     pub software: Option<String>,
     /// Their host name, where they say it.
     pub host: Option<String>,
-    /// What its segments are signed with (TCP MD5), where they are.
+    /// What its segments are signed with, where they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_with: Option<SignedWith>,
 }
 
-/// Which key of a password signs a session.
+/// What signs a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SignedWith {
-    /// The current one.
+    /// The current MD5 key of its password.
     Current,
-    /// The one before it: the roll is not over.
+    /// The MD5 key before it: the roll is not over.
     Previous,
+    /// Keys of the TCP Authentication Option.
+    #[serde(rename = "tcpAO")]
+    TcpAo,
 }
 
 /// One capability.

@@ -13,6 +13,7 @@ pub(crate) mod policy;
 mod schema;
 pub(crate) mod selector;
 pub(crate) mod status;
+pub(crate) mod tcp_ao;
 pub(crate) mod value;
 
 pub(crate) use advertisement::BGPAdvertisementSpec;

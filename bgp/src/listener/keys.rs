@@ -1,19 +1,31 @@
-//! Which MD5 keys a listening socket needs: one for as many peers as share it, and none that catches another peer.
+//! Which keys a listening socket needs: MD5 keys for as many peers as share one, and none that catches another peer.
 //!
 //! The kernel takes the key with the longest prefix, drops what is not signed with it, and knows no "no key" inside of a
 //! prefix. So addresses of peers with the same password are put together in the narrowest prefix that holds them, wherever
 //! all other peers in it have keys of their own, which are longer. Whoever is no peer may well be caught: he is refused
 //! anyway.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
-    config::{Password, SpeakerConfig},
+    config::{AoKey, Password, SpeakerConfig},
     prefix::{Family, Prefix},
 };
 
 /// MD5 keys by whom they are for.
-pub(crate) type Keys = BTreeMap<Prefix, Box<[u8]>>;
+pub(crate) type Md5Keys = BTreeMap<Prefix, Box<[u8]>>;
+
+/// Keys by whom they are for.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    /// Of the longest prefix the key counts.
+    pub(crate) md5: Md5Keys,
+    /// Keys of the TCP Authentication Option, which stand beside each other.
+    pub(crate) ao: BTreeMap<Prefix, Arc<[AoKey]>>,
+}
 
 /// The shortest prefix that addresses are put together in: beyond it lie other networks than that of the nodes, where an
 /// operator who tries the port should rather hear that he is no neighbor.
@@ -24,10 +36,21 @@ const fn widest(family: Family) -> u8 {
     }
 }
 
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Keys({} of MD5, {} of TCP-AO)",
+            self.md5.len(),
+            self.ao.len()
+        )
+    }
+}
+
 /// What connections from somewhere have to be signed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Demand<'a> {
-    /// They are not.
+    /// No MD5 key.
     Unsigned,
     /// This key.
     Key(&'a [u8]),
@@ -37,21 +60,26 @@ impl<'a> Demand<'a> {
     /// `None` where no connection is taken at all.
     fn of(password: &'a Password) -> Option<Self> {
         match password {
-            Password::None => Some(Self::Unsigned),
+            // The kernel takes no keys of both kinds for one address.
+            Password::None | Password::Ao(_) => Some(Self::Unsigned),
             Password::Key(key) => Some(Self::Key(&key.current)),
             Password::Missing(_) => None,
         }
     }
 }
 
-/// The fewest keys with which each peer is held to its own password, and to no other.
-pub(crate) fn keys(config: &SpeakerConfig) -> Keys {
+/// Whose password is what.
+fn passwords(config: &SpeakerConfig) -> impl Iterator<Item = (Prefix, &Password)> {
     let ranges = config.ranges.values();
     let ranges = ranges.map(|range| (range.range, &range.peer.password));
     let peers = config.peers.values();
-    let peers = peers.map(|peer| (Prefix::host(peer.address), &peer.password));
+    ranges.chain(peers.map(|peer| (Prefix::host(peer.address), &peer.password)))
+}
+
+/// The fewest keys with which each peer is held to its own password, and to no other.
+pub(crate) fn keys(config: &SpeakerConfig) -> Keys {
     let mut demands: BTreeMap<Prefix, Demand<'_>> = BTreeMap::new();
-    for (whose, password) in ranges.chain(peers) {
+    for (whose, password) in passwords(config) {
         let Some(demand) = Demand::of(password) else {
             continue;
         };
@@ -62,10 +90,15 @@ pub(crate) fn keys(config: &SpeakerConfig) -> Keys {
             .or_insert(demand);
     }
     let demands: Vec<_> = demands.into_iter().collect();
-    let mut keys = Keys::new();
+    let mut keys = Keys::default();
     for all in ["0.0.0.0/0", "::/0"].map(str::parse::<Prefix>) {
         if let Some(tree) = all.ok().and_then(|all| Tree::grow(all, None, &demands)) {
-            tree.install(None, &mut keys);
+            tree.install(None, &mut keys.md5);
+        }
+    }
+    for (whose, password) in passwords(config) {
+        if let Password::Ao(ao) = password {
+            keys.ao.insert(whose, Arc::clone(ao));
         }
     }
     keys
@@ -154,7 +187,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Adds the keys that are needed where `above` is in force.
-    fn install(&self, above: Option<&'a [u8]>, keys: &mut Keys) {
+    fn install(&self, above: Option<&'a [u8]>, keys: &mut Md5Keys) {
         let mut here = above;
         let differ = matches!(self.halves, Halves::Differ(_));
         if !differ && above.is_none_or(|key| !self.serves.contains(key)) {

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     bfd::{Bfd, Watch},
-    config::{Password, PeerConfig},
+    config::{Keys, PeerConfig},
     rib::task::{Ending, Order, PeerId, PeerMessage, Session, ToRib},
     speaker,
     wire::Notification,
@@ -97,7 +97,7 @@ impl Driver {
 struct Dial {
     dialled: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
     /// What it is signed with.
-    key: Option<Box<[u8]>>,
+    keys: Option<Keys>,
 }
 
 /// What is tried at most before other tasks get their turn.
@@ -228,9 +228,9 @@ impl Running {
     }
 
     /// Takes a connection among ours; `None` where it is already gone again.
-    fn adopt(&mut self, stream: TcpStream, key: Option<Box<[u8]>>) -> Option<ConnectionId> {
+    fn adopt(&mut self, stream: TcpStream, keys: Option<Keys>) -> Option<ConnectionId> {
         let id = ConnectionId(self.connections);
-        let link = Link::new(id, stream, self.fsm.config().timers.hold, key).ok()?;
+        let link = Link::new(id, stream, self.fsm.config().timers.hold, keys).ok()?;
         self.connections = self.connections.wrapping_add(1);
         self.links.push(link);
         Some(id)
@@ -253,9 +253,9 @@ impl Running {
         let Poll::Ready(dialled) = dial.dialled.as_mut().poll(context) else {
             return false;
         };
-        let key = self.dial.take().and_then(|dial| dial.key);
+        let keys = self.dial.take().and_then(|dial| dial.keys);
         match dialled {
-            Ok(stream) => match self.adopt(stream, key) {
+            Ok(stream) => match self.adopt(stream, keys) {
                 Some(id) => self.feed(Event::Dialled(id)),
                 None => self.feed(Event::DialFailed("it closed at once".into())),
             },
@@ -420,20 +420,13 @@ impl Running {
         }
     }
 
-    /// Dials with the current key, and at every second attempt with the previous one, if there is one.
     fn dial(&mut self, attempt: u32) {
         self.reporter.dialling(self.fsm.config());
         let config = Arc::clone(self.fsm.config());
-        let key = match &config.password {
-            Password::Key(key) => match &key.previous {
-                Some(previous) if attempt % 2 == 1 => Some(previous.clone()),
-                _ => Some(key.current.clone()),
-            },
-            Password::None | Password::Missing(_) => None,
-        };
-        let signed_with = key.clone();
-        let dialled = Box::pin(async move { sockets::dial(&config, signed_with.as_deref()).await });
-        self.dial = Some(Dial { dialled, key });
+        let keys = config.password.keys_of_attempt(attempt);
+        let signed_with = keys.clone();
+        let dialled = Box::pin(async move { sockets::dial(&config, signed_with.as_ref()).await });
+        self.dial = Some(Dial { dialled, keys });
     }
 
     fn close(&mut self, id: ConnectionId, notification: Option<Notification>) {

@@ -14,6 +14,7 @@ pub(crate) struct Counters {
     md5_missing: u64,
     md5_unexpected: u64,
     md5_wrong: u64,
+    ao_refused: u64,
     ttl_too_low: u64,
 }
 
@@ -21,7 +22,9 @@ impl Counters {
     /// What they are now, for a peer which nobody answers for; reading them costs something, so others have zeroes.
     #[must_use]
     pub(crate) fn where_it_matters(config: &PeerConfig) -> Self {
-        if matches!(config.password, Password::Key(_)) || matches!(config.ttl, Ttl::Security(_)) {
+        if matches!(config.password, Password::Key(_) | Password::Ao(_))
+            || matches!(config.ttl, Ttl::Security(_))
+        {
             Self::now()
         } else {
             Self::default()
@@ -48,6 +51,9 @@ impl Counters {
                 "TCPMD5NotFound" => counters.md5_missing = value,
                 "TCPMD5Unexpected" => counters.md5_unexpected = value,
                 "TCPMD5Failure" => counters.md5_wrong = value,
+                "TCPAORequired" | "TCPAOKeyNotFound" | "TCPAOBad" => {
+                    counters.ao_refused = counters.ao_refused.saturating_add(value);
+                }
                 "TCPMinTTLDrop" => counters.ttl_too_low = value,
                 _ => {}
             }
@@ -184,8 +190,10 @@ pub(crate) fn waiting(state: SessionState, config: &PeerConfig) -> Option<String
     let waits = config.connect == Connect::Passive && state == SessionState::Active;
     waits.then(|| {
         let mut text = String::from("we wait for it to dial in (passive): is it up, does it know us as a neighbor, and is it not passive too?");
-        if matches!(config.password, Password::Key(_)) {
-            text.push_str(" Has it the same MD5 password?");
+        match config.password {
+            Password::Key(_) => text.push_str(" Has it the same MD5 password?"),
+            Password::Ao(_) => text.push_str(" Has it the same TCP-AO keys?"),
+            Password::None | Password::Missing(_) => {}
         }
         text
     })
@@ -194,6 +202,9 @@ pub(crate) fn waiting(state: SessionState, config: &PeerConfig) -> Option<String
 fn no_answer(config: &PeerConfig) -> Option<String> {
     let mut maybe = vec![match config.password {
         Password::Key(_) => "MD5 on one side only, or another password?",
+        Password::Ao(_) => {
+            "TCP-AO on one side only, or another key? (Our sendID is its receive ID, and the other way round; the algorithm has to be the same, its MAC 96 bits.)"
+        }
         Password::None | Password::Missing(_) => "is it up? MD5 on its side only? A firewall?",
     }];
     match config.ttl {
@@ -223,6 +234,11 @@ fn counted(before: &Counters, now: &Counters) -> Option<String> {
             "packets came with a wrong MD5 signature: is the password the same on both sides?",
         ),
         (
+            before.ao_refused,
+            now.ao_refused,
+            "packets came without TCP-AO, with an unknown KeyID or a wrong MAC: are keys, IDs and algorithm the same on both sides?",
+        ),
+        (
             before.ttl_too_low,
             now.ttl_too_low,
             "packets came with too low a TTL: does it send with 255 (GTSM), and is it that near?",
@@ -239,12 +255,13 @@ mod tests {
 
     #[test]
     fn counters_are_found_by_name() {
-        let text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure TCPMinTTLDrop\n\
-                    TcpExt: 9 1 2 3 4\nIpExt: InNoRoutes\nIpExt: 7\n";
+        let text = "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure TCPMinTTLDrop TCPAORequired TCPAOBad\n\
+                    TcpExt: 9 1 2 3 4 5 6\nIpExt: InNoRoutes\nIpExt: 7\n";
         let expected = Counters {
             md5_missing: 1,
             md5_unexpected: 2,
             md5_wrong: 3,
+            ao_refused: 11,
             ttl_too_low: 4,
         };
         assert_eq!(Counters::read(text), expected);

@@ -1,5 +1,5 @@
-//! The socket options that no crate offers: TCP MD5 keys (RFC 2385), the minimum TTL (RFC 5082) and a SYN's TTL. The only unsafe code of
-//! the speaker.
+//! The socket options that no crate offers: TCP MD5 keys (RFC 2385), the TCP Authentication Option (RFC 5925), the minimum TTL (RFC 5082)
+//! and a SYN's TTL. The only unsafe code of the speaker.
 #![expect(
     unsafe_code,
     reason = "socket options that neither std, socket2 nor nix know"
@@ -12,6 +12,8 @@ use std::{
 };
 
 use crate::prefix::Prefix;
+
+pub(crate) mod ao;
 
 /// `struct tcp_md5sig` of linux/tcp.h.
 #[repr(C)]
@@ -110,8 +112,17 @@ pub(crate) fn syn(accepted: &impl AsFd) -> io::Result<Option<Syn>> {
 pub(crate) struct Syn {
     /// TTL or hop limit it arrived with.
     pub(crate) ttl: u8,
-    /// It carried an MD5 signature. The kernel let it pass, so there was a key for it, and it was signed with that.
-    pub(crate) signed: bool,
+    /// The signature it carried. The kernel let it pass, so there was a key for it, and it was signed with that.
+    pub(crate) signature: Option<Signature>,
+}
+
+/// How a segment is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signature {
+    /// TCP MD5 signature option (RFC 2385).
+    Md5,
+    /// TCP Authentication Option (RFC 5925).
+    Ao,
 }
 
 impl Syn {
@@ -128,25 +139,27 @@ impl Syn {
         let options = headers.get(network.checked_add(TCP)?..);
         Some(Self {
             ttl,
-            signed: options.is_some_and(holds_signature),
+            signature: options.and_then(signature),
         })
     }
 }
 
-/// Whether a TCP MD5 signature (RFC 2385 §3) is among these options.
-fn holds_signature(mut options: &[u8]) -> bool {
+/// The signature among these options (RFC 2385 §3, RFC 5925 §2.2).
+fn signature(mut options: &[u8]) -> Option<Signature> {
     const END: u8 = 0;
     const NOTHING: u8 = 1;
-    const SIGNATURE: u8 = 19;
+    const MD5: u8 = 19;
+    const AO: u8 = 29;
     loop {
         options = match options {
-            [] | [END, ..] => return false,
+            [] | [END, ..] => return None,
             [NOTHING, rest @ ..] => rest,
-            [SIGNATURE, 18, ..] => return true,
+            [MD5, 18, ..] => return Some(Signature::Md5),
+            [AO, length, ..] if *length > 4 => return Some(Signature::Ao),
             [_, length, ..] if *length >= 2 => {
                 options.get(usize::from(*length)..).unwrap_or_default()
             }
-            _ => return false,
+            _ => return None,
         };
     }
 }
@@ -281,7 +294,7 @@ mod tests {
             let (accepted, _) = listener.accept().expect("someone dialled");
             let plain = Syn {
                 ttl: 77,
-                signed: false,
+                signature: None,
             };
             assert_eq!(syn(&accepted).expect("it was kept"), Some(plain));
             assert_eq!(syn(&accepted).expect("it is asked for"), None);
@@ -290,10 +303,15 @@ mod tests {
 
     #[test]
     fn a_signature_is_found_wherever_it_stands_among_the_options() {
-        let signature = [&[19, 18][..], &[0; 16]].concat();
+        let md5 = [&[19, 18][..], &[0; 16]].concat();
+        let ao = [&[29, 16, 1, 2][..], &[0; 12]].concat();
         let size = [2, 4, 5, 0xb4];
-        assert!(holds_signature(&signature));
-        assert!(holds_signature(&[&size[..], &[1, 1], &signature].concat()));
+        for (option, which) in [(&md5, Signature::Md5), (&ao, Signature::Ao)] {
+            assert_eq!(signature(option), Some(which));
+            let among = [&size[..], &[1, 1], option].concat();
+            assert_eq!(signature(&among), Some(which));
+            assert_eq!(signature(&[&[0][..], option].concat()), None);
+        }
         for none in [
             &[][..],
             &size,
@@ -303,10 +321,10 @@ mod tests {
             &[2, 0, 19, 18],
             &[2, 1, 19, 18],
             &[8],
+            &[29, 4, 1, 2],
         ] {
-            assert!(!holds_signature(none), "{none:?}");
+            assert_eq!(signature(none), None, "{none:?}");
         }
-        assert!(!holds_signature(&[&[0][..], &signature].concat()));
     }
 
     #[test]

@@ -10,9 +10,11 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::socket_options::{interface_index, keep_syn, set_md5_key, set_minimum_ttl, syn};
+use super::socket_options::{
+    Signature, ao, interface_index, keep_syn, set_md5_key, set_minimum_ttl, syn,
+};
 use crate::{
-    config::{Password, PeerConfig, Ttl},
+    config::{Keys, Password, PeerConfig, Ttl},
     prefix::Prefix,
 };
 
@@ -47,11 +49,11 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Dials the peer, with signatures by `key` if there is one.
+/// Dials the peer, with signatures by `keys` if there are any.
 ///
 /// # Errors
 /// What the kernel says, or that an interface is not there.
-pub(crate) async fn dial(config: &PeerConfig, key: Option<&[u8]>) -> io::Result<TcpStream> {
+pub(crate) async fn dial(config: &PeerConfig, keys: Option<&Keys>) -> io::Result<TcpStream> {
     let remote = remote(config)?;
     let socket = Socket::new(
         Domain::for_address(remote),
@@ -59,8 +61,11 @@ pub(crate) async fn dial(config: &PeerConfig, key: Option<&[u8]>) -> io::Result<
         Some(Protocol::TCP),
     )?;
     limit(&socket, config, remote.ip())?;
-    if let Some(key) = key {
-        set_md5_key(&socket, Prefix::host(config.address), key)?;
+    let peer = Prefix::host(config.address);
+    match keys {
+        None => {}
+        Some(Keys::Md5(key)) => set_md5_key(&socket, peer, key)?,
+        Some(Keys::Ao(keys)) => ao::add_keys(&socket, peer, keys, ao::Role::Dials)?,
     }
     if let Some(interface) = &config.interface {
         socket.bind_device(Some(interface.as_bytes()))?;
@@ -97,10 +102,18 @@ pub(crate) fn adopt(stream: &TcpStream, config: &PeerConfig, remote: IpAddr) -> 
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
-        if matches!(config.password, Password::Key(_)) && !syn.signed {
-            return Err(io::Error::other(
-                "its connection came without the MD5 signature that its password asks for",
-            ));
+        let wanted = match config.password {
+            Password::None | Password::Missing(_) => syn.signature,
+            Password::Key(_) => Some(Signature::Md5),
+            Password::Ao(_) => Some(Signature::Ao),
+        };
+        if syn.signature != wanted {
+            return Err(io::Error::other(match wanted {
+                Some(Signature::Ao) => {
+                    "its connection came without the TCP-AO signature that its keys ask for"
+                }
+                _ => "its connection came without the MD5 signature that its password asks for",
+            }));
         }
     }
     limit(stream, config, remote)
@@ -219,6 +232,7 @@ impl InterfaceAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Algorithm, AoKey};
 
     #[test]
     fn a_row_of_interface_addresses_is_read() {
@@ -237,10 +251,20 @@ mod tests {
             password: Password::Key(b"secret"[..].into()),
             ..open.clone()
         };
+        let key = AoKey {
+            send_id: 1,
+            receive_id: 2,
+            algorithm: Algorithm::HmacSha1,
+            secret: b"secret"[..].into(),
+        };
+        let authenticated = PeerConfig {
+            password: Password::Ao([key].into()),
+            ..open.clone()
+        };
         for host in [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
             let listener = listen(SocketAddr::new(host, 0)).expect("loopback can be listened on");
             let to = listener.local_addr().expect("it is bound");
-            for (config, welcome) in [(&open, true), (&secured, false)] {
+            for (config, welcome) in [(&open, true), (&secured, false), (&authenticated, false)] {
                 let (dialled, accepted) = tokio::join!(TcpStream::connect(to), listener.accept());
                 let (stream, _) = accepted.expect("someone dialled");
                 assert_eq!(adopt(&stream, config, host).is_ok(), welcome);

@@ -77,7 +77,9 @@ fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
 /// that is missing holds the session down.
 fn needs_session(old: &Password, new: &Password) -> bool {
     match (old, new) {
-        (_, Password::Missing(_)) | (Password::Key(_), Password::Key(_)) => false,
+        (_, Password::Missing(_))
+        | (Password::Key(_), Password::Key(_))
+        | (Password::Ao(_), Password::Ao(_)) => false,
         (old, new) => old != new,
     }
 }

@@ -261,6 +261,106 @@ async fn with_gtsm_packets_of_a_low_ttl_are_not_heard() {
     drop(one);
 }
 
+fn ao(send_id: u8, receive_id: u8, secret: &str) -> AoKey {
+    AoKey {
+        send_id,
+        receive_id,
+        algorithm: Algorithm::HmacSha1,
+        secret: secret.as_bytes().into(),
+    }
+}
+
+/// Whether the kernel has no TCP-AO, as the only peer of a speaker says.
+async fn lacks_ao(speaker: &Speaker) -> bool {
+    let told = other(speaker).await.last_error.unwrap_or_default();
+    told.contains("this kernel has no TCP-AO")
+}
+
+#[tokio::test]
+async fn a_kernel_without_tcp_ao_holds_its_peer_down_in_words_and_no_other_peer_notices() {
+    let (mut one, mut two) = couple(80);
+    set(&mut one, |peer| {
+        peer.password = Password::Ao([ao(1, 2, "secret")].into())
+    });
+    // The other side would take a session without.
+    let (second, third) = (address(80, 2), address(80, 3));
+    let mut three = speaker(third, 65003);
+    three
+        .peers
+        .insert("two".into(), peer(third, second, 65003, 65002));
+    two.peers
+        .insert("three".into(), peer(second, third, 65002, 65003));
+    one.peers
+        .insert("three".into(), peer(address(80, 1), third, 65001, 65003));
+    three
+        .peers
+        .insert("one".into(), peer(third, address(80, 1), 65003, 65001));
+    let speaker_one = Speaker::start(one);
+    let mut events = speaker_one.events();
+    let told = peer_status(&speaker_one, "two").await.last_error;
+    let told = told.unwrap_or_default();
+    if !told.contains("this kernel has no TCP-AO") {
+        println!("skipped: this kernel has TCP-AO");
+        return;
+    }
+    assert!(told.contains("CONFIG_TCP_AO"), "{told}");
+    problem(&mut events, "this kernel has no TCP-AO").await;
+    let three = Speaker::start(three);
+    let two = Speaker::start(two);
+    for (speaker, with) in [(&speaker_one, "three"), (&two, "three")] {
+        let up = async {
+            while peer_status(speaker, with).await.state != SessionState::Established {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, up).await;
+        waited.expect("they know each other");
+    }
+    assert_eq!(status(&speaker_one).await.problems, Vec::<String>::new());
+    // It dialled, and nobody answered it.
+    assert_eq!(
+        peer_status(&speaker_one, "two").await.state,
+        SessionState::Idle
+    );
+    assert_eq!(peer_status(&two, "one").await.established_count, 0);
+    drop(three);
+}
+
+#[tokio::test]
+async fn keys_of_tcp_ao_roll_on_a_session_that_stays() {
+    let (mut one, mut two) = couple(81);
+    let mut keys = |of_one: &[AoKey]| {
+        let of_two: Vec<_> = of_one
+            .iter()
+            .map(|key| AoKey {
+                send_id: key.receive_id,
+                receive_id: key.send_id,
+                ..key.clone()
+            })
+            .collect();
+        set(&mut one, |peer| peer.password = Password::Ao(of_one.into()));
+        set(&mut two, |peer| {
+            peer.password = Password::Ao(of_two.clone().into())
+        });
+        (one.clone(), two.clone())
+    };
+    let (old, new) = (ao(1, 2, "old"), ao(3, 4, "new"));
+    let (one, two) = keys(&[old.clone()]);
+    let speakers = [Speaker::start(one), Speaker::start(two)];
+    if lacks_ao(&speakers[0]).await {
+        println!("skipped: this kernel has no TCP-AO");
+        return;
+    }
+    until_up(&mut speakers[0].events()).await;
+    for step in [&[old.clone(), new.clone()][..], &[new.clone(), old], &[new]] {
+        let (one, two) = keys(step);
+        speakers[0].apply(one).await;
+        speakers[1].apply(two).await;
+        let signed = goes_on([&speakers[0], &speakers[1]]).await;
+        assert_eq!(signed, Some(SignedWith::TcpAo));
+    }
+}
+
 /// A node of the mesh in 127.79.0.0/16, which dials.
 fn node(number: u16) -> std::net::Ipv4Addr {
     let [high, low] = number.to_be_bytes();
@@ -284,6 +384,7 @@ async fn a_mesh_of_fifteen_hundred_nodes_fits_one_socket_beside_a_peer_of_anothe
     }
     add(70, Password::None);
     add(71, key("switch"));
+    let mut config = two.clone();
     let two = Speaker::start(two);
     if !can_sign(&two).await {
         return;
@@ -319,5 +420,14 @@ async fn a_mesh_of_fifteen_hundred_nodes_fits_one_socket_beside_a_peer_of_anothe
     ] {
         let one = dials(number, password);
         problem(&mut one.events(), "no answer to our SYN").await;
+    }
+    // One of them needs none any more: the key is cut around it, and the others notice nothing.
+    let neighbour = config.peers.get_mut("node100").expect("it is configured");
+    neighbour.password = Password::None;
+    two.apply(config).await;
+    until_up(&mut dials(100, Password::None).events()).await;
+    until_up(&mut dials(101, key("mesh")).events()).await;
+    for one in &welcome {
+        assert_eq!(other(one).await.established_count, 1);
     }
 }

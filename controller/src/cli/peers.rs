@@ -147,6 +147,7 @@ fn detail(peer: &PeerStatus) -> String {
             let key = match signed_with {
                 SignedWith::Current => "MD5",
                 SignedWith::Previous => "MD5, with the previous key of its password",
+                SignedWith::TcpAo => "TCP-AO",
             };
             line("Signed", key.into());
         }

@@ -136,9 +136,15 @@ impl Mirror {
             .peers
             .values()
             .filter_map(|peer| peer.auth_secret_ref.as_ref());
+        let of_tcp_ao = cluster
+            .peers
+            .values()
+            .filter_map(|peer| peer.tcp_ao.as_ref())
+            .flat_map(|tcp_ao| tcp_ao.keys.iter().map(|key| &key.secret_ref));
         let mut subjects: BTreeSet<Subject> = mesh
             .into_iter()
             .chain(peers)
+            .chain(of_tcp_ao)
             .map(|reference| Subject::Secret(reference.name.clone()))
             .collect();
         let services = cluster

@@ -60,7 +60,7 @@ pub(crate) struct BGPConfigurationSpec {
     pub(crate) timers: Timers,
     /// Graceful restart.
     pub(crate) graceful_restart: GracefulRestart,
-    /// The TCP MD5 key between nodes.
+    /// The TCP MD5 key between nodes; while it is rolled, the one before it stands beside it as KEY.previous.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mesh_password_ref: Option<SecretKeyRef>,
     /// What the pod network is.

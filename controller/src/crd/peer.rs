@@ -18,6 +18,7 @@ use super::{
     schema::{HostText, IpText, cel},
     selector::LabelSelector,
     status::BGPPeerStatus,
+    tcp_ao::TcpAo,
     value::{Asn, Cidr, PeerAsn, is_host},
 };
 
@@ -98,6 +99,10 @@ use super::{
         "!has(self.peerRange) || self.peerPort == 179",
         "peerPort: we never dial into a peerRange: drop it",
     ),
+    (
+        "!has(self.authSecretRef) || !has(self.tcpAO)",
+        "authSecretRef (TCP MD5) and tcpAO exclude each other: give one of them",
+    ),
 ])))]
 pub(crate) struct BGPPeerSpec {
     /// Which nodes; empty: all.
@@ -160,9 +165,12 @@ pub(crate) struct BGPPeerSpec {
     /// Several paths to one prefix (RFC 7911).
     #[serde(default)]
     pub(crate) add_path: AddPath,
-    /// The TCP MD5 key.
+    /// The TCP MD5 key; while it is rolled, the one before it stands beside it as KEY.previous.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) auth_secret_ref: Option<SecretKeyRef>,
+    /// The TCP Authentication Option (RFC 5925), which takes Linux 6.7 with CONFIG_TCP_AO.
+    #[serde(rename = "tcpAO", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp_ao: Option<TcpAo>,
     /// What differs from BGPConfiguration.
     #[serde(default)]
     pub(crate) graceful_restart: GracefulRestartChange,
@@ -601,6 +609,14 @@ impl BGPPeerSpec {
         if let Some(secret) = &self.auth_secret_ref {
             secret.check("authSecretRef", verdicts);
         }
+        if let Some(tcp_ao) = &self.tcp_ao {
+            tcp_ao.check(verdicts);
+        }
+        verdicts.demand(
+            self.auth_secret_ref.is_none() || self.tcp_ao.is_none(),
+            "tcpAO",
+            "authSecretRef (TCP MD5) and tcpAO exclude each other: give one of them",
+        );
         if let Some(bfd) = self.bfd {
             verdicts.demand(
                 bfd.min_rx_ms >= 10 && bfd.min_tx_ms >= 10 && bfd.multiplier >= 1,

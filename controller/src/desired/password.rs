@@ -1,15 +1,15 @@
-//! TCP MD5 keys from Secrets. One that is missing holds the session down; it is never an empty password.
+//! Keys from Secrets, of TCP MD5 and of TCP-AO. One that is missing holds the session down; it is never an empty password.
 
-use bgp::config::{Md5Key, Password};
+use bgp::config::{AoKey, Md5Key, Password};
 
 use super::View;
 use crate::{
     cluster::Secret,
-    crd::configuration::SecretKeyRef,
+    crd::{configuration::SecretKeyRef, tcp_ao::TcpAo},
     problem::{Problem, Reason},
 };
 
-/// Longest key the kernel takes (TCP_MD5SIG_MAXKEYLEN).
+/// Longest key the kernel takes (TCP_MD5SIG_MAXKEYLEN, TCP_AO_MAXKEYLEN).
 const MAX: usize = 80;
 
 /// What is added to the name of a key for that of the one before it.
@@ -34,17 +34,35 @@ pub(super) fn password(
                 current,
             })
         }
-        Err(reason) => {
-            problems.push(
-                Problem::error(
-                    about,
-                    format!("{reason}; the session is held down until it is put right"),
-                )
-                .because(Reason::SecretMissing),
-            );
-            Password::Missing(reason)
-        }
+        Err(reason) => missing(about, reason, problems),
     }
+}
+
+/// The keys of TCP-AO, all or none.
+pub(super) fn tcp_ao(
+    view: &View<'_>,
+    about: &str,
+    tcp_ao: &TcpAo,
+    problems: &mut Vec<Problem>,
+) -> Password {
+    let keys = tcp_ao.keys.iter().map(|key| {
+        Ok(AoKey {
+            send_id: key.send_id,
+            receive_id: key.receive_id,
+            algorithm: key.algorithm.into(),
+            secret: find(view, &key.secret_ref.name, &key.secret_ref.key)?,
+        })
+    });
+    match keys.collect::<Result<Vec<_>, String>>() {
+        Ok(keys) => Password::Ao(keys.into()),
+        Err(reason) => missing(about, reason, problems),
+    }
+}
+
+fn missing(about: &str, reason: String, problems: &mut Vec<Problem>) -> Password {
+    let text = format!("{reason}; the session is held down until it is put right");
+    problems.push(Problem::error(about, text).because(Reason::SecretMissing));
+    Password::Missing(reason)
 }
 
 /// The key before it, which stands beside it while a roll lasts. One of no use is as good as none.
@@ -90,7 +108,7 @@ fn find(view: &View<'_>, name: &str, key: &str) -> Result<Box<[u8]>, String> {
         0 => Err(format!("key {key:?} of Secret {name} is empty")),
         1..=MAX => Ok(value.into()),
         long => Err(format!(
-            "key {key:?} of Secret {name} has {long} octets; TCP MD5 takes at most {MAX}"
+            "key {key:?} of Secret {name} has {long} octets; the kernel takes at most {MAX}"
         )),
     }
 }

@@ -354,7 +354,10 @@ fn session_with(
         source,
         connect: connect(view, about, spec, whom, problems),
         ttl,
-        password: password::password(view, about, spec.auth_secret_ref.as_ref(), problems),
+        password: match &spec.tcp_ao {
+            Some(tcp_ao) => password::tcp_ao(view, about, tcp_ao, problems),
+            None => password::password(view, about, spec.auth_secret_ref.as_ref(), problems),
+        },
         timers: session::timers(&spec.timers.over(&view.config.timers)),
         families: spec
             .families

@@ -160,6 +160,16 @@ fn peer(peer: &PeerConfig) -> Value {
             );
             say("password", text.into())
         }
+        Password::Ao(keys) => {
+            let keys = keys.iter().map(|key| {
+                let (send, receive, octets) = (key.send_id, key.receive_id, key.secret.len());
+                format!(
+                    "{} (send {send}, receive {receive}), {octets} octets",
+                    key.algorithm
+                )
+            });
+            say("tcpAO", keys.collect::<Vec<_>>().into())
+        }
         Password::Missing(why) => say("password", format!("missing: {why}").into()),
     };
     let timers = &peer.timers;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{Multipath, PeerConfig, RangeConfig},
+    config::{Algorithm, Multipath, PeerConfig, RangeConfig},
     rib::fixture,
 };
 
@@ -14,7 +14,17 @@ fn password(text: &str) -> Password {
     match text {
         "" => Password::None,
         "?" => Password::Missing("there is no Secret".into()),
+        "AO" => Password::Ao([ao()].into()),
         key => Password::Key(key.as_bytes().into()),
+    }
+}
+
+fn ao() -> AoKey {
+    AoKey {
+        send_id: 1,
+        receive_id: 2,
+        algorithm: Algorithm::HmacSha1,
+        secret: b"secret"[..].into(),
     }
 }
 
@@ -63,14 +73,14 @@ fn told(whose: &[(&str, &str)]) -> Vec<String> {
     let parsed = whose
         .iter()
         .map(|(prefix, text)| (prefix.parse().expect("a prefix"), *text));
-    let keys = keys(&config(parsed));
+    let keys = keys(&config(parsed)).md5;
     keys.iter()
         .map(|(prefix, key)| format!("{prefix} {}", String::from_utf8_lossy(key)))
         .collect()
 }
 
 /// What the kernel would ask of this address.
-fn asked(keys: &Keys, address: IpAddr) -> Option<&[u8]> {
+fn asked(keys: &Md5Keys, address: IpAddr) -> Option<&[u8]> {
     let host = Prefix::host(address);
     let covering = keys.iter().filter(|(prefix, _)| prefix.contains(&host));
     let longest = covering.max_by_key(|(prefix, _)| prefix.length())?;
@@ -98,12 +108,12 @@ fn a_thousand_nodes_in_several_networks_take_a_key_for_each_network() {
             "mesh",
         )
     });
-    assert_eq!(keys(&config(nodes)).len(), 4);
+    assert_eq!(keys(&config(nodes)).md5.len(), 4);
     let nodes = (1..=1000_u128).map(|node| {
         let address = Ipv6Addr::from((0xfd00_u128 << 112) + (node << 64) + 1);
         (Prefix::host(address.into()), "mesh")
     });
-    let of_v6: Vec<_> = keys(&config(nodes)).into_keys().collect();
+    let of_v6: Vec<_> = keys(&config(nodes)).md5.into_keys().collect();
     assert_eq!(of_v6, ["fd00::/54".parse().expect("a prefix")]);
 }
 
@@ -162,6 +172,19 @@ fn a_peer_whose_password_is_missing_asks_for_nothing() {
     assert_eq!(keys, ["10.0.0.0/30 mesh"]);
 }
 
+#[test]
+fn a_peer_with_tcp_ao_has_keys_of_its_own_and_lies_under_no_md5_key() {
+    let whose = [
+        ("10.0.0.1", "mesh"),
+        ("10.0.0.2", "AO"),
+        ("10.0.0.3", "mesh"),
+    ];
+    assert_eq!(told(&whose), ["10.0.0.1/32 mesh", "10.0.0.3/32 mesh"]);
+    let parsed = whose.map(|(prefix, text)| (prefix.parse().expect("a prefix"), text));
+    let expected = [("10.0.0.2".parse().expect("a prefix"), [ao()].into())];
+    assert_eq!(keys(&config(parsed)).ao, expected.into());
+}
+
 proptest! {
     #[test]
     fn every_address_that_may_peer_is_asked_for_its_own_password_and_no_other(
@@ -176,7 +199,7 @@ proptest! {
                 (Prefix::new(address, length).expect("a prefix"), passwords[which])
             })
             .collect();
-        let keys = keys(&config(whose.clone()));
+        let keys = keys(&config(whose.clone())).md5;
         for host in 0..32 {
             let address = IpAddr::from(Ipv4Addr::from(base + host));
             let longest = whose

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     bfd::Watch,
     config::{Password, PeerConfig},
-    peer::{fsm::Event, sockets},
+    peer::{fsm::Event, socket_options::ao, sockets},
     wire::{Cease, Notification},
 };
 
@@ -142,11 +142,8 @@ impl Running {
 
     /// Goes over to another key with all connections; what has to begin anew where that cannot be.
     fn sign(&mut self, config: &PeerConfig) -> Option<Anew> {
-        let Password::Key(password) = &config.password else {
-            return None;
-        };
         for link in &mut self.links {
-            match link.sign(password) {
+            match link.sign(&config.password) {
                 Ok(Signing::Stays) => {}
                 Ok(Signing::Changed) => self.reporter.signs_anew(),
                 Err(error) => {
@@ -172,15 +169,15 @@ impl Running {
             self.reporter.refused(&error);
             return;
         }
-        let key = match &self.fsm.config().password {
-            Password::Key(key) => Some(key.current.clone()),
-            Password::None | Password::Missing(_) => None,
-        };
-        if let Some(id) = self.adopt(stream, key) {
+        let keys = self.fsm.config().password.keys();
+        if let Some(id) = self.adopt(stream, keys) {
             self.feed(Event::Accepted(id));
         }
     }
 }
+
+/// Never a session without the signatures that were asked for.
+pub(super) const NO_AO: &str = "held down: this kernel has no TCP-AO (CONFIG_TCP_AO, Linux 6.7 or newer); boot one that has, or take authSecretRef (MD5) on both sides";
 
 /// Why the configuration keeps a peer down, if it does.
 pub(super) fn held_down(config: &PeerConfig) -> Option<String> {
@@ -190,6 +187,7 @@ pub(super) fn held_down(config: &PeerConfig) -> Option<String> {
         (None, Password::Missing(why)) => {
             Some(format!("held down, its password is missing: {why}"))
         }
-        (None, Password::None | Password::Key(_)) => None,
+        (None, Password::Ao(_)) if !ao::is_known() => Some(NO_AO.into()),
+        (None, Password::None | Password::Key(_) | Password::Ao(_)) => None,
     }
 }

@@ -6,6 +6,7 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -20,11 +21,11 @@ use tokio::{
 
 use super::super::{
     fsm::{ConnectionId, Event, Loss},
-    socket_options::set_md5_key,
+    socket_options::{ao, set_md5_key},
     sockets,
 };
 use crate::{
-    config::{Md5Key, Password},
+    config::{Keys, Password},
     prefix::Prefix,
     status::SignedWith,
     wire::{self, Kind, Limit, Message, Notification},
@@ -61,7 +62,7 @@ pub(super) struct Link {
     blocked: bool,
     patience: Duration,
     /// What its segments are signed with.
-    key: Option<Box<[u8]>>,
+    keys: Option<Keys>,
 }
 
 /// One or more whole messages on their way out.
@@ -110,7 +111,7 @@ impl Link {
         id: ConnectionId,
         stream: TcpStream,
         patience: Duration,
-        key: Option<Box<[u8]>>,
+        keys: Option<Keys>,
     ) -> io::Result<Self> {
         Ok(Self {
             id,
@@ -125,33 +126,37 @@ impl Link {
             waiting: VecDeque::new(),
             blocked: false,
             patience,
-            key,
+            keys,
         })
     }
 
-    /// Goes over to another password without a new session: one that knows our key changes nothing; else we sign with its
-    /// current one from here on. What the other side signs with another key is dropped and sent again, until it does so too
-    /// or TCP loses patience.
-    pub(super) fn sign(&mut self, password: &Md5Key) -> io::Result<Signing> {
-        if self.key.as_deref().is_none_or(|key| password.knows(key)) {
-            return Ok(Signing::Stays);
-        }
-        set_md5_key(
-            &self.stream,
-            Prefix::host(self.remote.ip()),
-            &password.current,
-        )?;
-        self.key = Some(password.current.clone());
+    /// Goes over to another password without a new session. An MD5 key that it knows stays; else we sign with its current one
+    /// from here on, and what the other side signs with another is dropped and sent again, until it does so too or TCP loses
+    /// patience. TCP-AO has both sides agree on when to change.
+    pub(super) fn sign(&mut self, password: &Password) -> io::Result<Signing> {
+        let remote = self.remote.ip();
+        let keys = match (&self.keys, password) {
+            (Some(Keys::Md5(old)), Password::Key(new)) if !new.knows(old) => {
+                set_md5_key(&self.stream, Prefix::host(remote), &new.current)?;
+                Keys::Md5(new.current.clone())
+            }
+            (Some(Keys::Ao(old)), Password::Ao(new)) if old != new => {
+                ao::roll(&self.stream, remote, old, new)?;
+                Keys::Ao(Arc::clone(new))
+            }
+            _ => return Ok(Signing::Stays),
+        };
+        self.keys = Some(keys);
         Ok(Signing::Changed)
     }
 
-    /// Which key of this password signs it.
+    /// Which keys of this password sign it.
     pub(super) fn signed_with(&self, password: &Password) -> Option<SignedWith> {
-        match (&self.key, password) {
-            (Some(key), Password::Key(known)) if *key == known.current => Some(SignedWith::Current),
-            (Some(_), _) => Some(SignedWith::Previous),
-            (None, _) => None,
-        }
+        Some(match (self.keys.as_ref()?, password) {
+            (Keys::Ao(_), _) => SignedWith::TcpAo,
+            (Keys::Md5(key), Password::Key(known)) if *key == known.current => SignedWith::Current,
+            (Keys::Md5(_), _) => SignedWith::Previous,
+        })
     }
 
     /// From here on messages are read and written by what was agreed.

@@ -11,6 +11,7 @@ use super::{
         negotiate::Negotiated,
         recorder::{Recorder, Way},
     },
+    command::NO_AO,
     link::Read,
 };
 use crate::{
@@ -125,6 +126,9 @@ impl Reporter {
 
     /// The configuration keeps the peer down.
     pub(super) fn held_down(&mut self, reason: String) {
+        if reason == NO_AO && self.last_error.as_ref() != Some(&reason) {
+            self.problem(reason.clone());
+        }
         self.note(Way::State, reason.clone(), 1);
         self.last_error = Some(reason);
         self.ended = None;
