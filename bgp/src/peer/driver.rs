@@ -69,8 +69,8 @@ pub(crate) struct Driver {
     pub(crate) complete: watch::Receiver<bool>,
     /// Who watches paths.
     pub(crate) bfd: Bfd,
-    /// What it is told.
-    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    /// What it is told. Boxed: a channel holds room for 32, and mostly nothing is said.
+    pub(crate) commands: mpsc::UnboundedReceiver<Box<Command>>,
     /// Whether it ends by itself once its peer is gone, and nothing of it is kept.
     pub(crate) stay: Stay,
 }
@@ -112,7 +112,7 @@ const FAREWELLS: usize = 64;
 struct Running {
     fsm: Fsm,
     reporter: Reporter,
-    commands: mpsc::UnboundedReceiver<Command>,
+    commands: mpsc::UnboundedReceiver<Box<Command>>,
     complete: watch::Receiver<bool>,
     completed: bool,
     stay: Stay,
@@ -173,7 +173,7 @@ impl Running {
             bfd: driver.bfd,
             watch: None,
             dial: None,
-            links: Vec::new(),
+            links: Vec::with_capacity(1),
             connections: 0,
             routes: Routes::new(driver.id, driver.rib),
             farewells: JoinSet::new(),
@@ -221,7 +221,7 @@ impl Running {
     fn poll_commands(&mut self, context: &mut Context<'_>) -> bool {
         match self.commands.poll_recv(context) {
             Poll::Pending => return false,
-            Poll::Ready(Some(command)) => self.obey(command),
+            Poll::Ready(Some(command)) => self.obey(*command),
             Poll::Ready(None) => self.obey(Command::Leave),
         }
         true
@@ -483,7 +483,7 @@ impl Running {
     }
 
     /// The last words to the Rib and to the peer.
-    async fn wind_up(mut self) {
+    async fn wind_up(&mut self) {
         // Who dials now is told by the one who hands connections out, not by silence.
         self.commands.close();
         self.watch = None;

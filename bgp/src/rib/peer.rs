@@ -221,6 +221,6 @@ impl Live {
 
     pub(super) fn order(&self, order: Order) {
         // A session that has ended says so itself.
-        let _ = self.outbound.orders.send(order);
+        let _ = self.outbound.orders.send(Box::new(order));
     }
 }

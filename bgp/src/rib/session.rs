@@ -57,7 +57,7 @@ impl Rib {
                 stay_away: Duration::ZERO,
             };
             // A session that has ended says so itself.
-            let _ = session.outbound.orders.send(close);
+            let _ = session.outbound.orders.send(Box::new(close));
             return;
         };
         // Not closed, yet a new one: the peer lost the old one without a word (RFC 4724 §4.2).

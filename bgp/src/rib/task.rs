@@ -164,8 +164,8 @@ pub struct Outbound {
     pub messages: mpsc::UnboundedSender<Bytes>,
     /// How many octets are queued and how many may be.
     pub room: Arc<Room>,
-    /// Orders to the session.
-    pub orders: mpsc::UnboundedSender<Order>,
+    /// Orders to the session. Boxed: a channel holds room for 32, and few sessions ever get one.
+    pub orders: mpsc::UnboundedSender<Box<Order>>,
 }
 
 /// The octets waiting in a session's outbound queue.

@@ -77,7 +77,7 @@ struct Peer {
     config: Arc<PeerConfig>,
     /// Unbounded, for nothing said here may get lost or wait; what peers can cause needs a place among [`Peer::waiting`], all
     /// else follows from what an operator or the kernel's links do.
-    commands: mpsc::UnboundedSender<driver::Command>,
+    commands: mpsc::UnboundedSender<Box<driver::Command>>,
     /// Places for connections its task has not taken yet.
     waiting: Arc<Semaphore>,
     /// The range it came from.
@@ -281,7 +281,7 @@ impl Core {
         &self,
         name: &Arc<str>,
         peer: &Peer,
-        commands: mpsc::UnboundedReceiver<driver::Command>,
+        commands: mpsc::UnboundedReceiver<Box<driver::Command>>,
     ) -> Driver {
         Driver {
             id: peer.id,
@@ -428,7 +428,7 @@ impl Core {
 impl Peer {
     fn tell(&self, command: driver::Command) {
         // A task that has ended is noticed elsewhere.
-        drop(self.commands.send(command));
+        drop(self.commands.send(Box::new(command)));
     }
 
     fn set(&self, name: &Arc<str>) -> PeerChange {

@@ -24,7 +24,7 @@ use crate::world::{address, attributes, config, prefix, settings};
 
 struct Ends {
     messages: mpsc::UnboundedReceiver<Bytes>,
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::UnboundedReceiver<Box<Order>>,
     room: Arc<Room>,
 }
 
@@ -225,9 +225,8 @@ async fn a_session_of_a_peer_that_was_removed_is_closed() {
         .await
         .expect("the task runs");
     let mut ends = establish(&rib, 1).await;
-    let Some(Order::Close { notification, .. }) = ends.orders.recv().await else {
-        panic!("no order");
-    };
+    let order = ends.orders.recv().await.expect("an order");
+    let Order::Close { notification, .. } = *order;
     assert_eq!((notification.code, notification.subcode), (6, 3));
 }
 

@@ -147,7 +147,7 @@ pub(crate) struct Neighbor {
 
 struct Inbox {
     messages: mpsc::UnboundedReceiver<Bytes>,
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::UnboundedReceiver<Box<Order>>,
     room: Arc<Room>,
     blocked: bool,
 }
@@ -170,7 +170,7 @@ impl Neighbor {
         }
         if let Some(inbox) = &mut self.session {
             while let Ok(order) = inbox.orders.try_recv() {
-                self.orders.push(order);
+                self.orders.push(*order);
             }
         }
         let context = Context {

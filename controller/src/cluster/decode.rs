@@ -271,6 +271,11 @@ impl<'a> Items<'a> {
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Fault;
 
+    /// Exact, so that a list takes no more room than it has items: of a thousand peers each has two with one rule.
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
+
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,

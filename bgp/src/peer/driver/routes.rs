@@ -32,7 +32,7 @@ struct Up {
     /// Bounded in octets by [`Room`].
     messages: mpsc::UnboundedReceiver<Bytes>,
     /// At most a few: the Rib closes a session once.
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::UnboundedReceiver<Box<Order>>,
     room: Arc<Room>,
 }
 
@@ -106,7 +106,7 @@ impl Routes {
     /// What the Rib orders.
     pub(super) fn poll_order(&mut self, context: &mut Context<'_>) -> Option<Order> {
         match self.session.as_mut()?.orders.poll_recv(context) {
-            Poll::Ready(order) => order,
+            Poll::Ready(order) => order.map(|order| *order),
             Poll::Pending => None,
         }
     }

@@ -30,8 +30,8 @@ impl Core {
             return refuse(&stream, remote, "too many connections wait for its task");
         };
         let command = driver::Command::Accepted(stream, remote, place);
-        if let Err(mpsc::error::SendError(driver::Command::Accepted(stream, remote, _))) =
-            peer.commands.send(command)
+        if let Err(mpsc::error::SendError(command)) = peer.commands.send(Box::new(command))
+            && let driver::Command::Accepted(stream, remote, _) = *command
         {
             // Its task has just ended, as those from ranges do: it begins anew.
             if peer.range.is_some() {
