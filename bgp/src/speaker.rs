@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use self::core::{Command, Core};
 use crate::{
     config::SpeakerConfig,
+    peer::driver::Detail,
     prefix::{Family, Prefix},
     rib::task::{Install, RibHandle, Settings},
     status::{Explanation, Reach, RouteStatus, SpeakerStatus},
@@ -158,7 +159,13 @@ impl Speaker {
 
     /// The speaker and all its peers; `None` once it has ended.
     pub async fn status(&self) -> Option<SpeakerStatus> {
-        self.ask(Command::Status).await
+        self.ask(|reply| Command::Status(Detail::Full, reply)).await
+    }
+
+    /// The same without the flight recorders of the peers, which cost most of it: for who looks again and again.
+    pub async fn brief(&self) -> Option<SpeakerStatus> {
+        self.ask(|reply| Command::Status(Detail::Brief, reply))
+            .await
     }
 
     /// Returns once the task that owns the routes answers, however busy it is; false when it has ended.

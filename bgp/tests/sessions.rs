@@ -46,6 +46,9 @@ async fn two_speakers_establish_a_session() {
             .iter()
             .any(|what| what.starts_with("OPEN AS 65002"))
     );
+    // Who looks again and again does without it.
+    let brief = one.brief().await.expect("it runs");
+    assert!(brief.peers.values().all(|peer| peer.recorder.is_empty()));
 }
 
 /// Waits until all its addresses are listened on.

@@ -101,7 +101,7 @@ impl Running {
 
     async fn speaker(&self) -> Result<SpeakerStatus, Stopping> {
         match &*self.speaker.read().await {
-            Some(speaker) => speaker.status().await.ok_or(Stopping),
+            Some(speaker) => speaker.brief().await.ok_or(Stopping),
             None => Err(Stopping),
         }
     }
@@ -290,7 +290,10 @@ impl Running {
 
     /// `GET /v1/peers`: all, or those that `name` means: a session, a BGPPeer with its sessions, or an address.
     pub(crate) async fn peers(&self, name: Option<&str>) -> Result<Vec<PeerStatus>, Stopping> {
-        let speaker = self.speaker().await?;
+        let speaker = match &*self.speaker.read().await {
+            Some(speaker) => speaker.status().await.ok_or(Stopping)?,
+            None => return Err(Stopping),
+        };
         let of_rule = name.map(|name| format!("{name}/"));
         Ok(speaker
             .peers

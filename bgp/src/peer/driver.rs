@@ -42,7 +42,7 @@ use crate::{
     wire::Notification,
 };
 pub(crate) use command::{Anew, Command};
-pub(crate) use report::PeerReport;
+pub(crate) use report::{Detail, PeerReport};
 
 mod command;
 mod link;

@@ -23,7 +23,7 @@ use crate::{
     listener::{Listener, Notice, keys},
     peer::{
         deadlines::doubled,
-        driver::{self, Anew, Driver, Stay},
+        driver::{self, Anew, Detail, Driver, Stay},
     },
     prefix::Prefix,
     rib::task::{Ending, PeerChange, PeerId, PeerMessage, RibHandle, Settings},
@@ -39,7 +39,7 @@ use accept::member;
 #[derive(Debug)]
 pub(super) enum Command {
     Apply(Box<SpeakerConfig>, oneshot::Sender<()>),
-    Status(oneshot::Sender<SpeakerStatus>),
+    Status(Detail, oneshot::Sender<SpeakerStatus>),
     Refresh(String, oneshot::Sender<bool>),
     Lost(Arc<str>, Arc<[IpAddr]>),
     Stop(Stop, oneshot::Sender<()>),
@@ -134,7 +134,7 @@ impl Core {
                 self.go_over(*config).await;
                 let _ = reply.send(());
             }
-            Command::Status(reply) => self.inquire(reply),
+            Command::Status(detail, reply) => self.inquire(detail, reply),
             Command::Refresh(name, reply) => {
                 let known = match self.peers.get(&*name) {
                     Some(peer) => self.rib.ask_refresh(peer.id).await.is_ok(),
@@ -152,11 +152,11 @@ impl Core {
         }
     }
 
-    fn inquire(&self, reply: oneshot::Sender<SpeakerStatus>) {
+    fn inquire(&self, detail: Detail, reply: oneshot::Sender<SpeakerStatus>) {
         let mut inquiry = Inquiry::new(&self.config, &self.listening, Vec::new());
         for peer in self.peers.values() {
             let (answer, report) = oneshot::channel();
-            peer.tell(driver::Command::Report(answer));
+            peer.tell(driver::Command::Report(detail, answer));
             inquiry.peers.push((peer.id, report));
         }
         let (rib, bfd) = (self.rib.clone(), self.bfd.clone());

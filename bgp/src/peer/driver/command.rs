@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     PeerReport, Running,
     link::{Link, Signing},
-    report::Connected,
+    report::{Connected, Detail},
 };
 use crate::{
     bfd::Watch,
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// This interface is gone or lost its carrier, and these were our addresses on it.
     Lost(Arc<str>, Arc<[IpAddr]>),
     /// How it is.
-    Report(oneshot::Sender<PeerReport>),
+    Report(Detail, oneshot::Sender<PeerReport>),
     /// The end, for good: this is said first.
     Stop(Notification, String),
     /// The end, for a restart of ours: without a word where graceful restart was agreed.
@@ -73,7 +73,7 @@ impl Running {
                 anew,
             } => self.reconfigure(config, router_id, anew),
             Command::Lost(interface, addresses) => self.lost(&interface, &addresses),
-            Command::Report(reply) => {
+            Command::Report(detail, reply) => {
                 let of_session = self.routes.connection();
                 let link = self.links.iter().find(|link| Some(link.id) == of_session);
                 let connected = link.map(|link| Connected {
@@ -82,7 +82,7 @@ impl Running {
                     signed_with: link.signed_with(&self.fsm.config().password),
                 });
                 let bfd = self.watch.as_ref().map(Watch::status);
-                drop(reply.send(self.reporter.report(&self.fsm, connected, bfd)));
+                drop(reply.send(self.reporter.report(&self.fsm, connected, bfd, detail)));
             }
             Command::Stop(notification, reason) => {
                 self.feed(Event::Stop {

@@ -39,6 +39,15 @@ pub(crate) struct PeerReport {
     pub(crate) bfd: Option<oneshot::Receiver<BfdStatus>>,
 }
 
+/// How much is told of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Without its flight recorder: what is looked at again and again.
+    Brief,
+    /// All.
+    Full,
+}
+
 /// The connection of a session.
 pub(super) struct Connected {
     pub(super) local: SocketAddr,
@@ -328,6 +337,7 @@ impl Reporter {
         fsm: &Fsm,
         connected: Option<Connected>,
         bfd: Option<oneshot::Receiver<BfdStatus>>,
+        detail: Detail,
     ) -> PeerReport {
         let session = fsm.session().zip(connected);
         let config = fsm.config();
@@ -357,7 +367,10 @@ impl Reporter {
                 bfd: None,
                 families: std::collections::BTreeMap::new(),
                 messages: self.messages,
-                recorder: self.recorder.shown(),
+                recorder: match detail {
+                    Detail::Brief => Vec::new(),
+                    Detail::Full => self.recorder.shown(),
+                },
             },
         }
     }
