@@ -22,6 +22,7 @@ use std::{
 };
 
 use bgp::{
+    bmp::Down,
     config::{
         AddPath, Connect, MaxPrefixes, Multipath, NextHopAddresses, NextHopMode, OverLimit,
         Password, PeerAsn, PeerConfig, Policy, Timers, Ttl, Verdict,
@@ -253,6 +254,7 @@ impl Bench {
                 expects_end_of_rib: Families::IPV4,
                 preserved: Families::empty(),
                 knows_long_stale: false,
+                opening: Arc::default(),
                 outbound: Outbound {
                     messages,
                     room,
@@ -421,7 +423,7 @@ async fn internet() {
         ),
     );
     let watch = Watch::begin();
-    let down = PeerMessage::Down(Ending::Gone);
+    let down = PeerMessage::Down(Ending::Gone, Down::TheyLeft);
     bench.rib.send(PeerId(1), down).await.unwrap();
     let more = bench
         .until(2..3, |seen| seen.withdrawn.load(Ordering::Acquire) >= all)
@@ -476,7 +478,7 @@ async fn ten() {
     let watch = Watch::begin();
     let before = bench.until(11..21, |_| true).await;
     for source in 1..11 {
-        let down = PeerMessage::Down(Ending::Gone);
+        let down = PeerMessage::Down(Ending::Gone, Down::TheyLeft);
         bench.rib.send(PeerId(source), down).await.unwrap();
     }
     let updates = bench

@@ -3,11 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use crate::{
+    bmp::Views,
     owners::Owners,
     prefix::{Families, Family, Prefix},
     wire::{Community, LargeCommunity},
@@ -44,6 +46,36 @@ pub struct SpeakerConfig {
     pub deferral: Duration,
     /// The node is on its way out: GRACEFUL_SHUTDOWN (RFC 8326) on all we announce, LOCAL_PREF 0 to internal peers.
     pub draining: bool,
+    /// Who is told over BMP, by name.
+    pub collectors: BTreeMap<String, CollectorConfig>,
+    /// What is written to files.
+    pub mrt: Option<MrtConfig>,
+}
+
+/// A collector that we dial, and tell of our peers and their routes (BMP, RFC 7854).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectorConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What we call ourselves (sysName).
+    pub system: String,
+    /// What we are (sysDescr).
+    pub description: String,
+    /// Which Adj-RIB-In it is told of.
+    pub views: Views,
+    /// How often it gets a Statistics Report of each peer; `None`: never.
+    pub statistics: Option<Duration>,
+}
+
+/// MRT files (RFC 6396).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MrtConfig {
+    /// Where they are written to.
+    pub directory: PathBuf,
+    /// Every UPDATE and change of state, in files of so much time each; whole seconds.
+    pub updates: Option<Duration>,
+    /// The whole table, so often; whole seconds.
+    pub table: Option<Duration>,
 }
 
 /// Equal-cost multipath.

@@ -8,8 +8,10 @@
 //! socket. `rib` holds every route and decides. `speaker` is the front door.
 
 pub mod bfd;
+pub mod bmp;
 pub mod config;
 mod listener;
+pub mod mrt;
 pub mod owners;
 pub mod peer;
 pub mod prefix;

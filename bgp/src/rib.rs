@@ -22,12 +22,14 @@ mod bits;
 mod change;
 mod configure;
 mod decision;
+mod dump;
 mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod import;
 mod install;
 mod intern;
+mod monitor;
 mod origin;
 mod paths;
 mod peer;
@@ -44,11 +46,13 @@ pub mod task;
 mod told;
 
 pub use decision::Reason;
+pub use dump::Place;
 
 use adj_out::Group;
 use export::Treatment;
 use install::Installing;
 use intern::AttributeTable;
+use monitor::Monitors;
 use peer::Peers;
 use stream::View;
 use table::{Number, Table};
@@ -62,7 +66,10 @@ pub struct Rib {
     peers: Peers,
     attributes: AttributeTable,
     sides: Sides,
+    monitors: Monitors,
     events: Vec<Event>,
+    /// Sessions so far.
+    sessions: u64,
     /// Peers that asked for a refresh which has not begun.
     refresh_due: Vec<(PeerId, Family)>,
     started: Instant,
@@ -186,7 +193,9 @@ impl Rib {
                 v4: Side::new(Family::IPv4, installs),
                 v6: Side::new(Family::IPv6, installs),
             },
+            monitors: Monitors::default(),
             events: Vec::new(),
+            sessions: 0,
             refresh_due: Vec::new(),
             started: now,
             clock: now,
@@ -213,6 +222,7 @@ impl Rib {
         let deferral = self.started + self.settings.deferral;
         groups
             .chain(self.earliest())
+            .chain(self.monitors.next_timeout())
             .chain((!self.complete).then_some(deferral))
             .min()
     }
@@ -226,14 +236,16 @@ impl Rib {
         }
     }
 
-    /// Whether [`Rib::flush`] stopped although there was more to tell and room for it: call it again, after a look at what
+    /// Whether [`Rib::flush`] or [`Rib::tell_collectors`] stopped although there was more to tell and room for it: call it again, after a look at what
     /// came in meanwhile.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.sides
-            .each()
-            .iter()
-            .any(|side| side.groups.values().any(Group::is_behind))
+        self.monitors.is_behind()
+            || self
+                .sides
+                .each()
+                .iter()
+                .any(|side| side.groups.values().any(Group::is_behind))
     }
 
     /// Decides what changed, and tells peers as far as they have room.

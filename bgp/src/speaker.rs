@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::core::{Command, Core};
@@ -186,6 +187,23 @@ impl Speaker {
     /// How the prefixes that peers told us of and that meet one of these ranges are reached.
     pub async fn reach(&self, ranges: Vec<Prefix>) -> Vec<Reach> {
         self.rib.reach(ranges).await
+    }
+
+    /// The table as MRT records (RFC 6396), part by part. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn table(&self) -> mpsc::Receiver<Bytes> {
+        let (sender, parts) = mpsc::channel(1);
+        let rib = self.rib.clone();
+        drop(tokio::spawn(async move {
+            let mut place = None;
+            while let Some((part, next)) = rib.dump(place).await {
+                if sender.send(part).await.is_err() || next.is_none() {
+                    return;
+                }
+                place = next;
+            }
+        }));
+        parts
     }
 
     /// Asks a peer for all its routes again (RFC 2918). False where there is no such peer.

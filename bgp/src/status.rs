@@ -31,8 +31,50 @@ pub struct SpeakerStatus {
     /// BFD packets that were thrown away and are of no peer we know, by reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub bfd_discarded: BTreeMap<Discard, u64>,
+    /// Who is told over BMP, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub collectors: BTreeMap<String, CollectorStatus>,
+    /// MRT files, where any are written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mrt: Option<MrtStatus>,
     /// What stands in the way as a whole (a port in use), in words with the remedy.
     pub problems: Vec<String>,
+}
+
+/// One collector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectorStatus {
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
+    /// Whether we are connected.
+    pub connected: bool,
+    /// Since when we are, or are not.
+    pub since: SystemTime,
+    /// How often we were.
+    pub connections: u64,
+    /// Messages for it.
+    pub messages: u64,
+    /// Octets of them.
+    pub octets: u64,
+    /// What ended the last connection or dial, in words.
+    pub last_error: Option<String>,
+}
+
+/// What is written to MRT files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MrtStatus {
+    /// Where they are written to.
+    pub directory: std::path::PathBuf,
+    /// Files that were completed.
+    pub files: u64,
+    /// Octets written.
+    pub octets: u64,
+    /// Records that were lost because they could not be written, or not soon enough.
+    pub lost: u64,
+    /// What went wrong last, in words, until something is written again.
+    pub problem: Option<String>,
 }
 
 /// One peer.

@@ -9,6 +9,8 @@
 
 #[path = "rib/groups.rs"]
 mod groups;
+#[path = "rib/monitor.rs"]
+mod monitor;
 #[path = "rib/oracle.rs"]
 mod oracle;
 #[path = "rib/origin.rs"]
@@ -17,6 +19,8 @@ mod origin;
 mod paths;
 #[path = "rib/restart.rs"]
 mod restart;
+#[path = "rib/station.rs"]
+mod station;
 #[path = "rib/task.rs"]
 mod task;
 #[path = "rib/world.rs"]

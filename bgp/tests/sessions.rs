@@ -10,6 +10,8 @@ mod changes;
 mod hostile;
 #[path = "sessions/many.rs"]
 mod many;
+#[path = "sessions/monitored.rs"]
+mod monitored;
 #[path = "sessions/secured.rs"]
 mod secured;
 

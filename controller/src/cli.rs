@@ -13,6 +13,7 @@ mod duty;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod fib;
+mod mrt;
 pub(crate) mod peers;
 pub(crate) mod routes;
 pub(crate) mod run;
@@ -58,6 +59,7 @@ enum Command {
     Fib(fib::Options),
     Explain(explain::Options),
     Events(events::Options),
+    Mrt(mrt::Options),
     Drain(duty::Drain),
     Undrain(duty::Undrain),
     Reload(duty::Reload),
@@ -98,6 +100,7 @@ impl Cli {
             Command::Fib(options) => options.run(),
             Command::Explain(options) => options.run(),
             Command::Events(options) => options.run(),
+            Command::Mrt(options) => options.run(),
             Command::Drain(options) => options.run(),
             Command::Undrain(options) => options.run(),
             Command::Reload(options) => options.run(),

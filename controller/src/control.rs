@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET  /v1/status  /v1/peers[?peer=]  /v1/routes[?direction=&peer=&family=&prefix=&limit=]  /v1/fib[?within=&problems=&limit=]
-//!      /v1/explain?query=  /v1/events[?follow=true]  /v1/dump
+//!      /v1/explain?query=  /v1/events[?follow=true]  /v1/dump  /v1/mrt/table (octets of MRT)
 //! POST /v1/drain  /v1/undrain  /v1/reload
 //! GET  /metrics  /healthz  /readyz[?verbose]: the same as over TCP
 //! ```
@@ -207,6 +207,18 @@ async fn route(
             let dump = running.dump().await?;
             reply(&dump, cli::status::dumped, dump.status.healthy, as_text)
         }
+        (&Method::GET, "/v1/mrt/table") => {
+            query.only(&[])?;
+            let mut response = response(
+                StatusCode::OK,
+                false,
+                Body::Parts(running.table().await?),
+                true,
+            );
+            let octets = HeaderValue::from_static("application/octet-stream");
+            response.headers_mut().insert(CONTENT_TYPE, octets);
+            Ok(response)
+        }
         (&Method::GET, "/v1/events") => {
             query.only(&["follow"])?;
             Ok(events(running, query.flag("follow")?, as_text))
@@ -218,7 +230,7 @@ async fn route(
             Ok(web::answer(path, &query, running).await)
         }
         (method, path) => Err(Refusal::NotFound(format!(
-            "no {method} {path}; there are GET /v1/{{status,peers,routes,fib,explain,events,dump}}, POST /v1/{{drain,undrain,reload}} and GET {}",
+            "no {method} {path}; there are GET /v1/{{status,peers,routes,fib,explain,events,dump,mrt/table}}, POST /v1/{{drain,undrain,reload}} and GET {}",
             web::PATHS.join(", ")
         ))),
     }
@@ -310,7 +322,7 @@ fn events(running: &Running, follow: bool, as_text: bool) -> Response<Body> {
             }
         }
     });
-    response(StatusCode::OK, as_text, Body::Lines(lines), true)
+    response(StatusCode::OK, as_text, Body::Parts(lines), true)
 }
 
 fn reply<T: Serialize>(

@@ -7,6 +7,7 @@
 pub(crate) mod advertisement;
 pub(crate) mod configuration;
 pub(crate) mod definition;
+pub(crate) mod monitoring;
 pub(crate) mod node;
 pub(crate) mod peer;
 pub(crate) mod policy;

@@ -23,6 +23,7 @@ use crate::{
 mod identity;
 mod kernel;
 mod listen;
+mod monitoring;
 mod originate;
 mod password;
 mod peers;
@@ -248,6 +249,8 @@ pub(crate) fn desired(cluster: &Cluster, node: &str, facts: &Facts) -> Desired {
         },
         deferral: Duration::from_secs(view.config.graceful_restart.deferral_seconds.into()),
         draining,
+        collectors: monitoring::collectors(&view),
+        mrt: monitoring::mrt(&view),
     };
     // What is wrong with another node does not make this one unhealthy.
     let own = format!("Node {node}");

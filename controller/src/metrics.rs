@@ -19,6 +19,7 @@ use prometheus_client::{
 use crate::{desired::Desired, journal::Kind, report::StatusReport};
 
 mod kernel;
+mod monitoring;
 mod node;
 mod peers;
 mod routes;
@@ -54,6 +55,7 @@ impl Collector for Scrape {
         node::write(self, &mut page)?;
         peers::write(self, &mut page)?;
         routes::write(self, &mut page)?;
+        monitoring::write(self, &mut page)?;
         kernel::write(self.status.kernel.as_ref(), &mut page)
     }
 }

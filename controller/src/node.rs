@@ -10,6 +10,7 @@ use bgp::{
     speaker::{RouteQuery, Speaker},
     status::{Fate, PeerStatus, SpeakerStatus},
 };
+use bytes::Bytes;
 use fib::{Fib, Lookup};
 use tokio::sync::{mpsc, oneshot};
 
@@ -283,6 +284,8 @@ impl Running {
             attribute_sets: speaker.attribute_sets,
             kernel,
             audit: audit.abridged(),
+            collectors: speaker.collectors.clone(),
+            mrt: speaker.mrt.clone(),
             memory_kib: report::memory_kib(),
         };
         Ok((status, speaker.peers.into_values().collect()))
@@ -386,6 +389,12 @@ impl Running {
             speaker,
             kernel,
         })
+    }
+
+    /// `GET /v1/mrt/table`.
+    pub(crate) async fn table(&self) -> Result<mpsc::Receiver<Bytes>, Stopping> {
+        let speaker = self.speaker.read().await;
+        speaker.as_ref().map(Speaker::table).ok_or(Stopping)
     }
 
     /// `GET /v1/dump`.

@@ -56,6 +56,8 @@ pub(crate) enum Reason {
     BfdNotUp,
     /// The speaker as a whole: a port in use.
     SpeakerProblem,
+    /// A BMP collector is away, or MRT files cannot be written.
+    MonitoringProblem,
     /// The installer or the kernel.
     KernelProblem,
     /// The node is drained, or on its way.
@@ -87,6 +89,7 @@ impl Reason {
             Self::SessionDown => "SessionDown",
             Self::BfdNotUp => "BFDNotUp",
             Self::SpeakerProblem => "SpeakerProblem",
+            Self::MonitoringProblem => "MonitoringProblem",
             Self::KernelProblem => "KernelProblem",
             Self::OutOfService => "OutOfService",
             Self::InitialSync => "InitialSync",

@@ -9,7 +9,10 @@ use std::{
 use bgp::{
     bfd::packet::State,
     prefix::{Family, Prefix},
-    status::{FamilyCounts, PeerStatus, RouteStatus, SessionState, SpeakerStatus},
+    status::{
+        CollectorStatus, FamilyCounts, MrtStatus, PeerStatus, RouteStatus, SessionState,
+        SpeakerStatus,
+    },
 };
 use serde::Serialize;
 
@@ -63,6 +66,12 @@ pub(crate) struct StatusReport {
     pub(crate) kernel: Option<fib::Status>,
     /// The routes of the pod network against what the cluster says should be.
     pub(crate) audit: Audit,
+    /// Who is told over BMP, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) collectors: BTreeMap<String, CollectorStatus>,
+    /// What is written to MRT files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mrt: Option<MrtStatus>,
     /// Resident memory, KiB.
     pub(crate) memory_kib: u64,
 }
@@ -230,6 +239,12 @@ pub(crate) fn troubles(
     let nodes_up = speaker.peers.values().any(|peer| peer.mesh && is_up(peer));
     problems.extend(speaker.peers.values().filter_map(strays));
     problems.extend(speaker.peers.values().filter_map(unwatched));
+    problems.extend(speaker.collectors.iter().filter_map(unreached));
+    let files = speaker.mrt.iter();
+    problems.extend(files.filter_map(|mrt| {
+        let text = mrt.problem.as_ref()?;
+        Some(Problem::warning("mrt", text).because(Reason::MonitoringProblem))
+    }));
     for peer in speaker.peers.values() {
         if is_up(peer) || is_held_down(desired, &peer.name) {
             continue;
@@ -305,6 +320,26 @@ fn strays(peer: &PeerStatus) -> Option<Problem> {
             format!("{refused} of its routes are refused by the origin check, for they would lead packets for a node's pods elsewhere: routelet routes received {} says which; look at what it announces", peer.name),
         ).because(Reason::OriginRefused)
     })
+}
+
+/// A collector that restarts is back within so long.
+const COLLECTOR_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A collector that has been away for long.
+fn unreached((name, collector): (&String, &CollectorStatus)) -> Option<Problem> {
+    let lasts = SystemTime::now()
+        .duration_since(collector.since)
+        .is_ok_and(|time| time >= COLLECTOR_PATIENCE);
+    if collector.connected || !lasts {
+        return None;
+    }
+    let why = collector.last_error.as_deref().unwrap_or("no answer yet");
+    let text = format!(
+        "no connection to {} since {}: {why}; is it running, and does it listen there for BMP?",
+        collector.address,
+        rfc3339(collector.since)
+    );
+    Some(Problem::warning(format!("collector {name}"), text).because(Reason::MonitoringProblem))
 }
 
 /// BFD comes up within seconds of its session; only then is its absence news.

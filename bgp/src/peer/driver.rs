@@ -13,9 +13,10 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
+use bytes::BytesMut;
 use tokio::{
     net::TcpStream,
     sync::{broadcast, mpsc, watch},
@@ -37,8 +38,10 @@ use super::{
 use crate::{
     bfd::{Bfd, Watch},
     config::{Keys, PeerConfig},
+    mrt::{self, Ends, record::Tap},
     rib::task::{Ending, Order, PeerId, PeerMessage, Session, ToRib},
     speaker,
+    status::SessionState,
     wire::Notification,
 };
 pub(crate) use command::{Anew, Command};
@@ -71,6 +74,8 @@ pub(crate) struct Driver {
     pub(crate) bfd: Bfd,
     /// What it is told. Boxed: a channel holds room for 32, and mostly nothing is said.
     pub(crate) commands: mpsc::UnboundedReceiver<Box<Command>>,
+    /// Who records what it says, if anybody does.
+    pub(crate) tap: Tap,
     /// Whether it ends by itself once its peer is gone, and nothing of it is kept.
     pub(crate) stay: Stay,
 }
@@ -121,6 +126,7 @@ struct Running {
     leave_at: Option<Instant>,
     bfd: Bfd,
     watch: Option<Watch>,
+    tap: Tap,
     dial: Option<Dial>,
     links: Vec<Link>,
     connections: u32,
@@ -172,6 +178,7 @@ impl Running {
             leave_at: None,
             bfd: driver.bfd,
             watch: None,
+            tap: driver.tap,
             dial: None,
             links: Vec::with_capacity(1),
             connections: 0,
@@ -302,7 +309,8 @@ impl Running {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return false;
         };
-        let Poll::Ready(progress) = link.poll_read(context) else {
+        let read = link.poll_read(context, self.tap.borrow().as_ref());
+        let Poll::Ready(progress) = read else {
             return false;
         };
         match progress {
@@ -393,7 +401,7 @@ impl Running {
                 }
                 Action::Close(id, notification) => self.close(id, notification),
                 Action::Up(id, agreed) => self.up(id, &agreed),
-                Action::Down(ending) => {
+                Action::Down(ending, how) => {
                     self.routes.end();
                     self.kept = match ending {
                         Ending::Gone => Duration::ZERO,
@@ -403,17 +411,18 @@ impl Running {
                             ..
                         } => restart_time + long_lived.longest(),
                     };
-                    self.routes.say(PeerMessage::Down(ending));
+                    self.routes.say(PeerMessage::Down(ending, how));
                 }
                 Action::Deliver(updates) => self.routes.say(PeerMessage::Updates(updates)),
                 Action::Refresh(refresh) => self.routes.say(PeerMessage::Refresh(refresh)),
                 Action::State(state, reason) => {
+                    self.record(state);
                     self.reporter.state(state, reason, self.fsm.session());
                 }
                 Action::Failed(reason) => self.reporter.failed(reason, self.fsm.config()),
                 Action::Agreed(id, agreed) => {
                     if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
-                        link.agreed(agreed.context, agreed.hold);
+                        link.agreed(&agreed, self.fsm.config().local_asn);
                     }
                 }
             }
@@ -427,6 +436,34 @@ impl Running {
         let signed_with = keys.clone();
         let dialled = Box::pin(async move { sockets::dial(&config, signed_with.as_ref()).await });
         self.dial = Some(Dial { dialled, keys });
+    }
+
+    /// Writes a change of state down, if anybody records.
+    fn record(&self, to: SessionState) {
+        let tap = self.tap.borrow();
+        let Some(recorder) = tap.as_ref() else {
+            return;
+        };
+        let of_session = self.routes.connection();
+        let link = self.links.iter().find(|link| Some(link.id) == of_session);
+        let config = self.fsm.config();
+        let mut ends = link.or(self.links.first()).map_or(
+            Ends {
+                peer_asn: 0,
+                local_asn: 0,
+                peer: config.address,
+                local: config.source,
+            },
+            Link::ends,
+        );
+        if ends.peer_asn == 0 {
+            ends.local_asn = config.local_asn;
+            ends.peer_asn = self.reporter.asn().unwrap_or(0);
+        }
+        let mut records = BytesMut::new();
+        let from = self.reporter.shown();
+        mrt::state_change(&ends, from, to, SystemTime::now(), &mut records);
+        recorder.record(records.freeze());
     }
 
     fn close(&mut self, id: ConnectionId, notification: Option<Notification>) {
@@ -461,6 +498,7 @@ impl Running {
             expects_end_of_rib: agreed.expects_end_of_rib(),
             preserved: agreed.preserved(),
             knows_long_stale: agreed.knows_long_stale,
+            opening: Arc::new(link.opening()),
             outbound: self.routes.begin(id),
             config,
         };

@@ -16,6 +16,7 @@ use super::{
     negotiate::{Cause, Local, Negotiated, our_open},
 };
 use crate::{
+    bmp,
     config::{Connect, PeerConfig},
     rib::task::Ending,
     status::SessionState::{self, Active, Established, Idle, OpenConfirm, OpenSent},
@@ -122,8 +123,8 @@ pub enum Action {
     Agreed(ConnectionId, Arc<Negotiated>),
     /// The session is up, over this connection.
     Up(ConnectionId, Arc<Negotiated>),
-    /// The session is over.
-    Down(Ending),
+    /// The session is over: what becomes of its routes, and how it came about.
+    Down(Ending, bmp::Down),
     /// Routes for the Rib.
     Deliver(Vec<Update>),
     /// A refresh for the Rib.

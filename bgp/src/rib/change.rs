@@ -9,7 +9,8 @@ use super::{
     decision::Rules,
     import::{self, Refusal},
     intern::AttributesId,
-    peer::{Inbound, Peer},
+    monitor::views,
+    peer::{Inbound, Peer, Tally},
     policy,
     route::{Flags, Route, Source},
     side::used,
@@ -17,6 +18,7 @@ use super::{
     task::PeerId,
 };
 use crate::{
+    bmp::Views,
     prefix::{Families, Family, Prefix},
     status::PeerKind,
     wire::{Attributes, Community, Nlri, update::Announced},
@@ -29,6 +31,44 @@ struct Ruling {
     effective: AttributesId,
     /// [`Flags::REFUSED`] and why, or nothing.
     refused: Flags,
+    /// What of a refusal is counted.
+    counted: Option<Counted>,
+}
+
+/// A refusal that is counted: the first once a prefix, the others once an announcement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Rejected,
+    AsPathLoop,
+    ClusterLoop,
+    OriginatorLoop,
+}
+
+impl Counted {
+    const fn of(refusal: &Refusal) -> Option<Self> {
+        match refusal {
+            Refusal::Policy { .. } | Refusal::Origin(_) => Some(Self::Rejected),
+            Refusal::AsLoop { .. } => Some(Self::AsPathLoop),
+            Refusal::ClusterLoop => Some(Self::ClusterLoop),
+            Refusal::OwnOriginatorId => Some(Self::OriginatorLoop),
+            Refusal::FirstAs { .. }
+            | Refusal::NoNextHop
+            | Refusal::BadNextHop(_)
+            | Refusal::OwnNextHop(_) => None,
+        }
+    }
+}
+
+impl Tally {
+    fn count(&mut self, counted: Counted) {
+        let counter = match counted {
+            Counted::Rejected => &mut self.rejected,
+            Counted::AsPathLoop => &mut self.as_path_loops,
+            Counted::ClusterLoop => &mut self.cluster_loops,
+            Counted::OriginatorLoop => &mut self.originator_loops,
+        };
+        *counter = counter.wrapping_add(1);
+    }
 }
 
 impl Rib {
@@ -36,6 +76,7 @@ impl Rib {
     pub(super) fn announce(&mut self, id: PeerId, announced: &Announced) {
         let received = self.attributes.intern(&announced.attributes);
         let mut ruled: Option<Ruling> = None;
+        let mut invalidated = None;
         for nlri in &announced.nlri {
             if !self.may_have_more(id, *nlri) {
                 break;
@@ -48,6 +89,7 @@ impl Rib {
                 Some(ruled) if !alone => ruled,
                 _ => self.import(id, nlri.prefix, &announced.attributes, received),
             };
+            invalidated = ruling.counted.filter(|one| *one != Counted::Rejected);
             self.insert(id, *nlri, received, ruling);
             if alone {
                 self.attributes.release(ruling.effective);
@@ -58,6 +100,9 @@ impl Rib {
         }
         if let Some(ruled) = ruled {
             self.attributes.release(ruled.effective);
+        }
+        if let (Some(counted), Some(peer)) = (invalidated, self.peers.get_mut(&id)) {
+            peer.tally.count(counted);
         }
         self.attributes.release(received);
     }
@@ -78,12 +123,15 @@ impl Rib {
             return Ruling {
                 effective: self.attributes.intern(&Arc::new(changed)),
                 refused: Flags::empty(),
+                counted: None,
             };
         }
         self.attributes.hold(received);
+        let refusal = outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
         Ruling {
             effective: received,
-            refused: match outcome {
+            counted: refusal.and_then(Counted::of),
+            refused: match &outcome {
                 Some(Ok(_)) => Flags::empty(),
                 Some(Err(Refusal::Origin(_))) => Flags::REFUSED | Flags::ASTRAY,
                 Some(Err(_)) | None => Flags::REFUSED,
@@ -117,6 +165,18 @@ impl Rib {
             inbound.less(old);
         }
         inbound.more(&route);
+        if ruling.counted == Some(Counted::Rejected) {
+            peer.tally.count(Counted::Rejected);
+        }
+        let before = old.as_ref().map_or(Views::empty(), views);
+        let same = old
+            .is_some_and(|old| (old.received, old.effective) == (route.received, route.effective));
+        if same && before == views(&route) {
+            let duplicates = &mut peer.tally.duplicate_advertisements;
+            *duplicates = duplicates.wrapping_add(1);
+        } else {
+            self.monitors.mark(peer, nlri, before);
+        }
         self.tell_if_astray(id, nlri.prefix, &route, old.map(|old| old.flags));
     }
 
@@ -124,15 +184,24 @@ impl Rib {
     pub(super) fn withdraw(&mut self, id: PeerId, nlri: Nlri) {
         let family = nlri.prefix.family();
         let side = self.sides.of_mut(family);
-        let Some(number) = side.table.find(nlri.prefix) else {
+        let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let source = Source::peer(id);
-        let gone = side.remove(number, &mut self.attributes, |route| {
-            route.is_from(source) && route.path_id == nlri.path_id
+        let gone = side.table.find(nlri.prefix).and_then(|number| {
+            side.remove(number, &mut self.attributes, |route| {
+                route.is_from(source) && route.path_id == nlri.path_id
+            })
         });
-        if let (Some(route), Some(peer)) = (gone, self.peers.get_mut(&id)) {
-            peer.lost(family, &route);
+        match gone {
+            Some(route) => {
+                peer.lost(family, &route);
+                self.monitors.mark(peer, nlri, views(&route));
+            }
+            None => {
+                let duplicates = &mut peer.tally.duplicate_withdraws;
+                *duplicates = duplicates.wrapping_add(1);
+            }
         }
     }
 
@@ -153,10 +222,16 @@ impl Rib {
                 if peer.inbound(family).received == 0 {
                     break;
                 }
+                let prefix = side.table.prefix(number);
                 while let Some(route) = side.remove(number, &mut self.attributes, |route| {
                     route.is_from(source) && which(route)
                 }) {
                     peer.lost(family, &route);
+                    if let Some(prefix) = prefix {
+                        let path_id = route.path_id;
+                        let nlri = Nlri { prefix, path_id };
+                        self.monitors.mark(peer, nlri, views(&route));
+                    }
                 }
             }
         }
@@ -273,6 +348,7 @@ impl Rib {
         flags: Flags,
     ) {
         let side = self.sides.of_mut(family);
+        let prefix = side.table.prefix(number);
         if let Some(destination) = side.table.get_mut(number)
             && let Some(place) = destination.routes.find(route.source, route.path_id)
         {
@@ -282,6 +358,12 @@ impl Rib {
             place.flags = flags;
             let used = used(place.flags);
             side.touch(number, used);
+            let peer = route.source.as_peer().and_then(|id| self.peers.get(&id));
+            if let (Some(peer), Some(prefix)) = (peer, prefix) {
+                let path_id = route.path_id;
+                let nlri = Nlri { prefix, path_id };
+                self.monitors.mark(peer, nlri, views(route));
+            }
         }
     }
 
@@ -310,6 +392,7 @@ impl Rib {
         let Ruling {
             mut effective,
             refused,
+            counted: _,
         } = self.import(id, prefix, &attributes, route.received);
         if self.is_long_stale(route) {
             let marked = self.long_stale(effective);

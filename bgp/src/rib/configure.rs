@@ -44,8 +44,12 @@ impl Rib {
                 }
                 PeerChange::Remove(peer) => {
                     self.leave_groups(peer);
+                    if let Some(peer) = self.peers.get_mut(&peer) {
+                        peer.session = None;
+                    }
                     self.forget_routes(peer);
                     self.peers.remove(&peer);
+                    self.monitors.stir();
                 }
             }
         }

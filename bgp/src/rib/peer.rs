@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,9 +11,10 @@ use hashbrown::HashMap;
 
 use super::{
     route::Source,
-    task::{LongLived, Order, Outbound, PeerId, Refreshing, Room, Session},
+    task::{LongLived, Order, Outbound, PeerId, Refreshing, Session},
 };
 use crate::{
+    bmp::{Down, Opening},
     config::{PeerAsn, PeerConfig},
     prefix::{Families, Family},
     status::PeerKind,
@@ -47,11 +48,36 @@ pub(super) struct Peer {
     pub(super) restart_time: Duration,
     /// How long its routes stay after that.
     pub(super) long_lived: LongLived,
+    /// How the last one ended.
+    pub(super) last_down: Down,
+    pub(super) tally: Tally,
+}
+
+/// What became of what a peer said, since it is configured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// Prefixes that the import policy or the origin check rejected.
+    pub(super) rejected: u32,
+    /// Prefixes announced again as they were.
+    pub(super) duplicate_advertisements: u32,
+    /// Prefixes withdrawn that were not there.
+    pub(super) duplicate_withdraws: u32,
+    /// Announcements with our cluster ID in CLUSTER_LIST.
+    pub(super) cluster_loops: u32,
+    /// … with our AS number in AS_PATH.
+    pub(super) as_path_loops: u32,
+    /// … with our BGP Identifier in ORIGINATOR_ID.
+    pub(super) originator_loops: u32,
+    /// UPDATEs treated as a withdrawal (RFC 7606).
+    pub(super) treated_as_withdraw: u32,
 }
 
 /// An Established session.
 #[derive(Debug)]
 pub(super) struct Live {
+    /// No other session ever has it.
+    pub(super) number: u64,
+    pub(super) opening: Arc<Opening>,
     pub(super) context: Context,
     pub(super) refresh: Refreshing,
     pub(super) expects: Families,
@@ -130,6 +156,8 @@ impl Peer {
             updates_out: 0,
             restart_time: Duration::ZERO,
             long_lived: LongLived::default(),
+            last_down: Down::TheyLeft,
+            tally: Tally::default(),
         }
     }
 
@@ -137,8 +165,8 @@ impl Peer {
         Source::peer(self.id)
     }
 
-    /// A new session.
-    pub(super) fn establish(&mut self, now: Instant, session: Session) {
+    /// A new session, of this number.
+    pub(super) fn establish(&mut self, now: Instant, number: u64, session: Session) {
         // Its configuration is what we were last told it is: the session may have begun before that.
         let families = session.context.families;
         self.kind = session.kind;
@@ -154,6 +182,8 @@ impl Peer {
             inbound.refresh_until = None;
         }
         self.session = Some(Live {
+            number,
+            opening: session.opening,
             context: session.context,
             refresh: session.refresh,
             expects: session.expects_end_of_rib & families,
@@ -199,22 +229,12 @@ impl Peer {
 impl Live {
     /// Whether nothing more may be queued; then it says so when that has changed.
     pub(super) fn is_full(&self) -> bool {
-        let room = &self.outbound.room;
-        if room.queued.load(Ordering::SeqCst) < Room::LIMIT {
-            return false;
-        }
-        room.awaited.store(true, Ordering::SeqCst);
-        // It may have drained in between, before it could see that we wait. Read by a write: so either we see what it
-        // subtracted, or it sees that we wait.
-        room.queued.fetch_add(0, Ordering::SeqCst) >= Room::LIMIT
+        self.outbound.room.is_full()
     }
 
     /// Queues whole messages.
     pub(super) fn send(&self, messages: Bytes) {
-        self.outbound
-            .room
-            .queued
-            .fetch_add(messages.len(), Ordering::SeqCst);
+        self.outbound.room.add(messages.len());
         // A session that has ended says so itself.
         let _ = self.outbound.messages.send(messages);
     }

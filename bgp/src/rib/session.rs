@@ -7,16 +7,21 @@ use bytes::Bytes;
 use super::{
     Rib,
     adj_out::refresh,
-    export::Treatment,
+    export,
     peer::{Limit, Peer},
     route::Flags,
     task::{Ending, Order, PeerId, PeerMessage, Refreshing, Session},
 };
 use crate::{
+    bmp::Down,
     config::OverLimit,
     prefix::{Families, Family},
     speaker::Event,
-    wire::{Cease, Nlri, Notification, RouteRefresh, Update, refresh::RefreshKind},
+    wire::{
+        Cease, Nlri, Notification, RouteRefresh, Update,
+        refresh::RefreshKind,
+        update::{Fault, Treatment},
+    },
 };
 
 /// How long a peer that is back may take to repeat its routes, at least: an Internet table over a slow line.
@@ -40,7 +45,7 @@ impl Rib {
                 }
             }
             PeerMessage::Refresh(refresh) => self.refresh(now, peer, refresh),
-            PeerMessage::Down(ending) => self.down(now, peer, ending),
+            PeerMessage::Down(ending, how) => self.down(now, peer, ending, how),
             // It is looked at in any case when output is flushed.
             PeerMessage::Writable => {}
         }
@@ -66,7 +71,11 @@ impl Rib {
             || peer.asn != session.asn
             || peer.kind != session.kind;
         let known = peer.received() > 0;
-        peer.establish(now, session);
+        if replaces {
+            peer.last_down = Down::TheyLeft;
+        }
+        self.sessions += 1;
+        peer.establish(now, self.sessions, session);
         for family in (Families::all() - preserved).each() {
             peer.inbound_mut(family).long_stale_until = None;
         }
@@ -85,6 +94,10 @@ impl Rib {
             }
             self.import_again(id);
         }
+        self.monitors.stir();
+        if known {
+            self.mark_kept(id);
+        }
         self.join_groups(id);
     }
 
@@ -99,10 +112,10 @@ impl Rib {
     }
 
     /// How the peer is to be treated, and the families of its session, if it has one.
-    pub(super) fn treatment(&self, id: PeerId) -> Option<(Treatment, Families)> {
+    pub(super) fn treatment(&self, id: PeerId) -> Option<(export::Treatment, Families)> {
         let peer = self.peers.get(&id)?;
         let context = peer.session.as_ref()?.context;
-        let treatment = Treatment::of(&self.settings, peer, context);
+        let treatment = export::Treatment::of(&self.settings, peer, context);
         Some((treatment, context.families))
     }
 
@@ -115,6 +128,12 @@ impl Rib {
     fn update(&mut self, id: PeerId, update: &Update) {
         if self.peers.get(&id).is_none_or(|peer| !peer.listened_to()) {
             return;
+        }
+        let withdraws = |fault: &Fault| fault.treatment == Treatment::Withdraw;
+        if update.faults.iter().any(withdraws)
+            && let Some(peer) = self.peers.get_mut(&id)
+        {
+            peer.tally.treated_as_withdraw = peer.tally.treated_as_withdraw.wrapping_add(1);
         }
         for nlri in &update.withdrawn {
             self.withdraw(id, *nlri);
@@ -132,6 +151,7 @@ impl Rib {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.carries(family)) else {
             return;
         };
+        self.monitors.end(id, family);
         let inbound = peer.inbound_mut(family);
         inbound.end_of_rib = true;
         inbound.stale_until = None;
@@ -179,12 +199,15 @@ impl Rib {
         }
     }
 
-    fn down(&mut self, now: Instant, id: PeerId, ending: Ending) {
+    fn down(&mut self, now: Instant, id: PeerId, ending: Ending, how: Down) {
         self.leave_groups(id);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        peer.session = None;
+        if peer.session.take().is_some() {
+            peer.last_down = how;
+            self.monitors.stir();
+        }
         for inbound in &mut peer.families {
             inbound.end_of_rib = false;
             inbound.refresh_until = None;

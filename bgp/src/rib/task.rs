@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,9 +20,11 @@ mod driver;
 use driver::Task;
 
 use crate::{
+    bmp::{Down, Opening, Views},
     config::{Multipath, Origination, PeerConfig, SpeakerConfig},
     owners::Owners,
     prefix::{Families, Family, Prefix},
+    rib::Place,
     speaker::{Event, RouteQuery},
     status::{Explanation, FamilyCounts, PeerKind, Reach, RouteStatus},
     wire::{self, NextHop, Notification, RouteRefresh, Update},
@@ -42,8 +44,8 @@ pub enum PeerMessage {
     Updates(Vec<Update>),
     /// The peer asks for a refresh, or marks the begin or the end of one (RFC 2918, RFC 7313).
     Refresh(RouteRefresh),
-    /// The session ended.
-    Down(Ending),
+    /// The session ended: what becomes of its routes, and how it came about.
+    Down(Ending, Down),
     /// Its outbound queue, once full, has room again.
     Writable,
 }
@@ -141,6 +143,8 @@ pub struct Session {
     pub preserved: Families,
     /// It knows long-lived stale routes, and may be told of them (RFC 9494 §4.3).
     pub knows_long_stale: bool,
+    /// Both OPENs, for who monitors us.
+    pub opening: Arc<Opening>,
     /// Where encoded messages go.
     pub outbound: Outbound,
 }
@@ -180,6 +184,58 @@ pub struct Room {
 impl Room {
     /// Octets beyond which nothing more is queued: what a slow peer may cost.
     pub const LIMIT: usize = 256 * 1024;
+
+    /// So many octets more are queued.
+    pub(super) fn add(&self, octets: usize) {
+        self.queued.fetch_add(octets, Ordering::SeqCst);
+    }
+
+    /// So many were written. Says whether the Rib waits to hear that there is room again.
+    pub(crate) fn subtract(&self, octets: usize) -> bool {
+        let before = self.queued.fetch_sub(octets, Ordering::AcqRel);
+        let left = before.saturating_sub(octets);
+        left <= Self::LIMIT / 2 && self.awaited.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether nothing more may be queued; then it says so when that has changed.
+    pub(super) fn is_full(&self) -> bool {
+        if self.queued.load(Ordering::SeqCst) < Self::LIMIT {
+            return false;
+        }
+        self.awaited.store(true, Ordering::SeqCst);
+        // It may have drained in between, before it could see that we wait. Read by a write: so either we see what it
+        // subtracted, or it sees that we wait.
+        self.queued.fetch_add(0, Ordering::SeqCst) >= Self::LIMIT
+    }
+}
+
+/// A collector's connection: given once, never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CollectorId(pub u64);
+
+/// What the task of a collector says to the Rib.
+#[derive(Debug)]
+pub enum CollectorMessage {
+    /// It is connected, and hears all that is known and then all that changes, until its [`Feed`] is dropped: so it learns
+    /// that it is too far behind, and has to begin anew.
+    Connected(Box<Feed>),
+    /// Its queue, once full, has room again.
+    Writable,
+    /// The connection is over.
+    Gone,
+}
+
+/// The way from the Rib to one collector, bounded in octets, never waited for; and what it wants to hear.
+#[derive(Debug)]
+pub struct Feed {
+    /// Which Adj-RIB-In it is told of.
+    pub views: Views,
+    /// How often it gets a Statistics Report of each peer.
+    pub statistics: Option<Duration>,
+    /// Encoded messages, each item one or more whole messages.
+    pub messages: mpsc::UnboundedSender<Bytes>,
+    /// How many octets are queued and how many may be.
+    pub room: Arc<Room>,
 }
 
 /// What the Rib tells a session to do.
@@ -289,6 +345,10 @@ pub enum ToRib {
     Explain(Prefix, oneshot::Sender<Option<Explanation>>),
     /// How ranges are reached.
     Reach(Vec<Prefix>, oneshot::Sender<Vec<Reach>>),
+    /// The next part of the table as MRT records.
+    Dump(Option<Place>, oneshot::Sender<(Bytes, Option<Place>)>),
+    /// A collector speaks.
+    Collector(CollectorId, CollectorMessage),
 }
 
 /// Counts, cheap to ask for.
@@ -403,6 +463,12 @@ impl RibHandle {
         self.ask(|reply| ToRib::Reach(ranges, reply))
             .await
             .unwrap_or_default()
+    }
+
+    /// The part of the table at `place`, at first the index of peers, as MRT records (RFC 6396), and where it goes on; `None`
+    /// when the task has ended.
+    pub async fn dump(&self, place: Option<Place>) -> Option<(Bytes, Option<Place>)> {
+        self.ask(|reply| ToRib::Dump(place, reply)).await
     }
 
     /// Turns true when all initial routes are in ([`Settings::deferral`]); never false again.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, broadcast, mpsc, oneshot},
+    sync::{Semaphore, broadcast, mpsc, oneshot, watch},
     task::{Id, JoinError, JoinSet},
 };
 
@@ -19,8 +19,10 @@ use super::{
 };
 use crate::{
     bfd::Bfd,
+    bmp::{self, collector::Collector},
     config::{PeerConfig, SpeakerConfig},
     listener::{Listener, Notice, keys},
+    mrt::{record::Recorder, writer::Writer},
     peer::{
         deadlines::doubled,
         driver::{self, Anew, Detail, Driver, Stay},
@@ -66,6 +68,10 @@ pub(super) struct Core {
     notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
     /// Ranges that were told to be full since they last took somebody.
     full: BTreeSet<String>,
+    collectors: BTreeMap<String, Collector>,
+    writer: Option<Writer>,
+    /// Who records what peers say.
+    tap: watch::Sender<Option<Recorder>>,
 }
 
 /// Connections that may wait for the task of their peer.
@@ -105,6 +111,9 @@ impl Core {
             listening: BTreeMap::new(),
             notices: mpsc::channel(NOTICES),
             full: BTreeSet::new(),
+            collectors: BTreeMap::new(),
+            writer: None,
+            tap: watch::Sender::new(None),
         }
     }
 
@@ -154,6 +163,11 @@ impl Core {
 
     fn inquire(&self, detail: Detail, reply: oneshot::Sender<SpeakerStatus>) {
         let mut inquiry = Inquiry::new(&self.config, &self.listening, Vec::new());
+        let collectors = self.collectors.iter();
+        inquiry.speaker.collectors = collectors
+            .map(|(name, collector)| (name.clone(), collector.status()))
+            .collect();
+        inquiry.speaker.mrt = self.writer.as_ref().map(Writer::status);
         for peer in self.peers.values() {
             let (answer, report) = oneshot::channel();
             peer.tell(driver::Command::Report(detail, answer));
@@ -207,7 +221,36 @@ impl Core {
         }
         self.config = config;
         self.listen();
+        self.monitor();
         self.take(steps).await;
+    }
+
+    /// Collectors and files as the configuration says; those that stay the same are not touched.
+    fn monitor(&mut self) {
+        let wanted = &self.config.collectors;
+        let stays =
+            |name: &String, collector: &Collector| wanted.get(name) == Some(collector.config());
+        let mut gone: BTreeMap<String, Collector> = self
+            .collectors
+            .extract_if(.., |name, one| !stays(name, one))
+            .collect();
+        for (name, config) in wanted {
+            self.collectors.entry(name.clone()).or_insert_with(|| {
+                let before = gone.remove(name);
+                Collector::start(name, config.clone(), self.rib.sender(), before)
+            });
+        }
+        for collector in gone.into_values() {
+            tokio::spawn(collector.stop());
+        }
+        if self.writer.as_ref().map(Writer::config) != self.config.mrt.as_ref() {
+            self.tap.send_replace(None);
+            let before = self.writer.take().and_then(Writer::retire);
+            let wanted = self.config.mrt.clone();
+            self.writer = wanted.map(|config| Writer::start(config, self.rib.clone(), before));
+            let recorder = self.writer.as_ref().and_then(Writer::recorder);
+            self.tap.send_replace(recorder);
+        }
     }
 
     async fn take(&mut self, steps: Steps) {
@@ -292,6 +335,7 @@ impl Core {
             bfd: self.bfd.clone(),
             events: self.events.clone(),
             complete: self.rib.complete(),
+            tap: self.tap.subscribe(),
             commands,
             stay: match peer.range {
                 None => Stay::Configured,
@@ -397,7 +441,10 @@ impl Core {
         peer.commands = commands;
         let after = doubled(Duration::from_secs(1), peer.panics, Duration::from_secs(60));
         peer.panics = peer.panics.saturating_add(1);
-        let _ = self.rib.send(id, PeerMessage::Down(Ending::Gone)).await;
+        let _ = self
+            .rib
+            .send(id, PeerMessage::Down(Ending::Gone, bmp::Down::WeLeft(0)))
+            .await;
         if let Some(peer) = self.peers.get(&name) {
             let driver = self.driver(&name, peer, orders);
             self.spawn(name, driver, after);
@@ -415,9 +462,17 @@ impl Core {
                 ),
             });
         }
+        let collectors = std::mem::take(&mut self.collectors);
+        let writer = self.writer.take();
         let all = async {
             while self.tasks.join_next().await.is_some() {}
+            self.tap.send_replace(None);
+            let mut last: JoinSet<()> = collectors.into_values().map(Collector::stop).collect();
+            if let Some(writer) = writer {
+                last.spawn(writer.stop());
+            }
             self.bfd.settle().await;
+            while last.join_next().await.is_some() {}
         };
         if tokio::time::timeout(GOODBYE, all).await.is_err() {
             tracing::warn!("some peers did not take our last words");

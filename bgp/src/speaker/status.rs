@@ -41,6 +41,8 @@ impl Inquiry {
                 prefixes: BTreeMap::new(),
                 attribute_sets: 0,
                 bfd_discarded: BTreeMap::new(),
+                collectors: BTreeMap::new(),
+                mrt: None,
                 peers: BTreeMap::new(),
                 problems,
             },

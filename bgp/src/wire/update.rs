@@ -10,6 +10,7 @@ use crate::prefix::Family;
 mod read;
 pub(in crate::wire) mod write;
 
+pub(crate) use write::table_attributes;
 pub use write::{Unsendable, announce, end_of_rib, withdraw};
 
 /// What an UPDATE says once every rule of RFC 7606 is applied: a prefix stands in at most one of the two lists (announced
@@ -24,6 +25,17 @@ pub struct Update {
     pub end_of_rib: Option<Family>,
     /// What was wrong with it and was survived (RFC 7606), in the order of the message.
     pub faults: Vec<Fault>,
+}
+
+impl Update {
+    /// The family of its prefixes, those withdrawn first; `None`: it has none.
+    #[must_use]
+    pub fn family(&self) -> Option<Family> {
+        let announced = self.announced.iter().flat_map(|announced| &announced.nlri);
+        let mut nlri = self.withdrawn.iter().chain(announced);
+        let first = nlri.next().map(|nlri| nlri.prefix.family());
+        first.or(self.end_of_rib)
+    }
 }
 
 /// Prefixes that share one set of attributes.

@@ -308,7 +308,7 @@ impl Pair {
                     }
                 }
                 Action::Up(id, agreed) => this.ups.push((id, agreed)),
-                Action::Down(ending) => this.downs.push(ending),
+                Action::Down(ending, _) => this.downs.push(ending),
                 Action::Failed(reason) => this.failures.push(reason),
                 Action::State(state, _) => this.states.push(state),
                 Action::Deliver(_) | Action::Refresh(_) => {}

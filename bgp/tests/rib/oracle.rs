@@ -4,15 +4,17 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bgp::{
+    bmp::Views,
     config::{CommunityValue, Match, Policy, PrefixRange, Rule, Set, Source, Verdict},
     owners::{Owner, Owners},
     prefix::{Families, Family, Prefix},
-    rib::task::{Ending, LongLived, PeerChange},
+    rib::task::{CollectorMessage, Ending, LongLived, PeerChange},
     status::PeerKind,
     wire::{Attributes, Community, Nlri, Update, refresh::RefreshKind},
 };
 use proptest::prelude::*;
 
+use crate::station::{Station, tells_several_paths};
 use crate::world::{Neighbor, World, address, attributes, origination, prefix, settings};
 
 const PEERS: u32 = 6;
@@ -41,6 +43,9 @@ enum Step {
     Drain(bool),
     Install,
     Block(u32, bool),
+    Monitor,
+    Hear(usize),
+    Stall(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -69,6 +74,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Drain),
         2 => Just(Step::Install),
         5 => (1..=PEERS, any::<bool>()).prop_map(|(peer, blocked)| Step::Block(peer, blocked)),
+        1 => Just(Step::Monitor),
+        4 => (0..5_usize).prop_map(Step::Hear),
+        2 => any::<bool>().prop_map(Step::Stall),
     ]
 }
 
@@ -224,6 +232,7 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                 world.up_with(peer, |session| {
                     session.preserved = preserved;
                     session.context.add_path_send = several(peer);
+                    session.context.add_path_receive = tells_several_paths(session.address);
                     session.knows_long_stale = peer % 2 == 1;
                 });
             }
@@ -382,7 +391,31 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
                 peer.block(blocked);
             }
         }
+        Step::Monitor => monitor(world),
+        Step::Hear(most) => {
+            if let Some(station) = &mut world.station {
+                station.read(most);
+            }
+        }
+        Step::Stall(stalled) => {
+            if let Some(station) = &mut world.station {
+                station.block(stalled);
+            }
+        }
     }
+}
+
+/// A collector connects, or connects again.
+fn monitor(world: &mut World) {
+    let last = world.station.take();
+    if let Some(last) = &last {
+        let gone = CollectorMessage::Gone;
+        world.rib.hear_collector(world.now, last.id, gone);
+    }
+    let id = last.map_or(1, |last| last.id.0 + 1);
+    let minute = Some(Duration::from_secs(60));
+    let station = Station::connect(world, id, Views::all(), minute);
+    world.station = Some(station);
 }
 
 fn is_up(world: &World, peer: u32) -> bool {
@@ -398,6 +431,7 @@ fn afresh(world: &World, known: &Known) -> World {
         if peer.is_up() {
             fresh.up_with(*number, |session| {
                 session.context.add_path_send = several(*number);
+                session.context.add_path_receive = tells_several_paths(session.address);
                 session.knows_long_stale = number % 2 == 1;
             });
             for (nlri, route) in known.routes.get(number).into_iter().flatten() {
@@ -425,11 +459,23 @@ fn check(steps: &[Step]) {
         play(&mut world, &mut known, step);
     }
     world.peers.values_mut().for_each(|peer| peer.block(false));
+    if let Some(station) = &mut world.station {
+        station.block(false);
+    }
     // Nothing is kept from before a restart for longer than this.
     world.wait(Duration::from_secs(3600));
     world.settle();
     world.wait(Duration::from_secs(3600));
     world.settle();
+    if let Some(heard) = world.station.as_ref().map(Station::routes) {
+        let prefixes = known.routes.values().flat_map(BTreeMap::keys);
+        let before_policy = heard.keys().filter(|(_, (post, _))| !post);
+        assert_eq!(before_policy.count(), prefixes.count(), "what it heard");
+        monitor(&mut world);
+        world.settle();
+        let station = world.station.as_ref().expect("it has just come");
+        assert_eq!(heard, station.routes(), "what one hears that has just come");
+    }
     let fresh = afresh(&world, &known);
     for (number, peer) in &world.peers {
         let other = fresh.peer(*number);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bgp::{
+    bmp::Down,
     prefix::{Families, Prefix},
     rib::task::{
         Ended, Ending, Install, LongLived, Order, Outbound, PeerChange, PeerId, PeerMessage,
@@ -50,6 +51,7 @@ fn session(number: u32) -> (Session, Ends) {
         expects_end_of_rib: Families::IPV4,
         preserved: Families::empty(),
         knows_long_stale: false,
+        opening: Arc::default(),
         outbound: Outbound {
             messages,
             room: room.clone(),
@@ -248,7 +250,7 @@ async fn a_stale_route_leaves_when_its_time_is_over_without_any_message() {
         long_lived: LongLived::NONE,
         yields: false,
     };
-    rib.send(PeerId(1), PeerMessage::Down(restarting))
+    rib.send(PeerId(1), PeerMessage::Down(restarting, Down::TheyLeft))
         .await
         .expect("the task runs");
     let gone = installer.recv().await.expect("a batch");

@@ -4,10 +4,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bgp::{
+    bmp::Down,
     config::{
         AddPath, Connect, MaxPrefixes, Multipath, NextHopAddresses, NextHopMode, Origination,
         OverLimit, Password, PeerAsn, PeerConfig, Policy, Set, Source, Timers, Ttl, Verdict,
@@ -28,6 +29,8 @@ use bgp::{
 };
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
+
+use crate::station::Station;
 
 pub(crate) const OWN_AS: u32 = 64512;
 
@@ -244,6 +247,9 @@ pub(crate) struct World {
     pub(crate) peers: BTreeMap<u32, Neighbor>,
     /// What the kernel has.
     pub(crate) kernel: BTreeMap<Prefix, Install>,
+    /// Who is told over BMP.
+    pub(crate) station: Option<Station>,
+    start: Instant,
 }
 
 impl World {
@@ -259,7 +265,14 @@ impl World {
             now: start,
             peers: BTreeMap::new(),
             kernel: BTreeMap::new(),
+            station: None,
+            start,
         }
+    }
+
+    /// The time on the other clock, which began in 2001.
+    pub(crate) fn wall(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_000_000_000) + (self.now - self.start)
     }
 
     /// A configured peer, not up.
@@ -357,6 +370,7 @@ impl World {
             expects_end_of_rib: Families::empty(),
             preserved: Families::empty(),
             knows_long_stale: false,
+            opening: Arc::default(),
             outbound: Outbound {
                 messages,
                 room: room.clone(),
@@ -384,7 +398,8 @@ impl World {
         peer.session = None;
         peer.view.clear();
         let id = peer.id;
-        self.rib.hear(self.now, id, PeerMessage::Down(ending));
+        self.rib
+            .hear(self.now, id, PeerMessage::Down(ending, Down::TheyLeft));
     }
 
     pub(crate) fn say(&mut self, number: u32, update: Update) {
@@ -438,6 +453,7 @@ impl World {
     pub(crate) fn flush(&mut self) {
         self.rib.handle_timeout(self.now);
         self.rib.flush(self.now);
+        self.rib.tell_collectors(self.now, self.wall());
     }
 
     /// Lets time pass: everything that becomes due meanwhile is done when it is due.
@@ -445,8 +461,7 @@ impl World {
         let until = self.now + time;
         while let Some(due) = self.rib.next_timeout().filter(|due| *due <= until) {
             self.now = self.now.max(due);
-            self.rib.handle_timeout(self.now);
-            self.rib.flush(self.now);
+            self.flush();
             assert!(
                 self.rib.is_behind() || self.rib.next_timeout().is_none_or(|next| next > due),
                 "what is due is done"
@@ -463,6 +478,9 @@ impl World {
             let mut read = 0;
             for peer in self.peers.values_mut() {
                 read += peer.read(usize::MAX);
+            }
+            if let Some(station) = &mut self.station {
+                read += station.read(usize::MAX);
             }
             self.install();
             if read == 0 {

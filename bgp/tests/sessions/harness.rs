@@ -54,6 +54,8 @@ pub(crate) fn speaker(ours: Ipv4Addr, asn: u32) -> SpeakerConfig {
         },
         deferral: seconds(2),
         draining: false,
+        collectors: [].into(),
+        mrt: None,
     }
 }
 

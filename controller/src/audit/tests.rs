@@ -57,6 +57,8 @@ impl Scene {
             prefixes: BTreeMap::new(),
             attribute_sets: 0,
             bfd_discarded: BTreeMap::new(),
+            collectors: BTreeMap::new(),
+            mrt: None,
             peers: peers
                 .map(|(name, config)| (name.clone(), peer(name, config.address)))
                 .collect(),

@@ -1,8 +1,9 @@
 //! Asks the daemon over its control socket.
 
 use std::{
+    fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -27,7 +28,36 @@ impl Asking {
         self.ask(Method::POST, path, &Query::default())
     }
 
+    /// Writes the answer to `GET path` to a file, which is there once it is complete.
+    pub(super) fn save(&self, path: &str, file: &Path) -> anyhow::Result<ExitCode> {
+        let mut partial = file.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        let written = File::create(&partial)
+            .with_context(|| partial.display().to_string())
+            .and_then(|mut out| {
+                self.ask_into(Method::GET, path, &Query::default(), &mut out)?;
+                out.sync_all()?;
+                Ok(fs::rename(&partial, file)?)
+            });
+        if written.is_err() {
+            // It may never have been there.
+            let _ = fs::remove_file(&partial);
+        }
+        written.map(|()| ExitCode::SUCCESS)
+    }
+
     fn ask(&self, method: Method, path: &str, query: &Query) -> anyhow::Result<ExitCode> {
+        self.ask_into(method, path, query, &mut io::stdout().lock())
+    }
+
+    fn ask_into(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        out: &mut impl Write,
+    ) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()?;
@@ -42,7 +72,7 @@ impl Asking {
                 let body = response.into_body().collect().await?.to_bytes();
                 bail!("{}", String::from_utf8_lossy(&body).trim_end());
             }
-            copy(response.into_body()).await?;
+            copy(response.into_body(), out).await?;
             Ok(if healthy {
                 ExitCode::SUCCESS
             } else {
@@ -91,8 +121,7 @@ fn no_daemon(socket: &Path, error: &io::Error) -> anyhow::Error {
 }
 
 /// Writes the answer out as it comes. A reader that closes the pipe (`| head`) has seen enough.
-async fn copy(mut body: Incoming) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
+async fn copy(mut body: Incoming, out: &mut impl Write) -> anyhow::Result<()> {
     while let Some(frame) = body.frame().await {
         let frame = frame.context("the daemon went away in the middle of its answer")?;
         let Some(data) = frame.data_ref() else {

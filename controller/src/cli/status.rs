@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, process::ExitCode};
 
-use bgp::prefix::Family;
+use bgp::{
+    prefix::Family,
+    status::{CollectorStatus, MrtStatus},
+};
 use clap::Args;
 
 use super::Asking;
@@ -101,6 +104,12 @@ pub(crate) fn text(status: &StatusReport) -> String {
     if status.audit.expected > 0 {
         line("Pods", status.audit.summary());
     }
+    for (name, one) in &status.collectors {
+        line("BMP", collector(name, one));
+    }
+    if let Some(mrt) = &status.mrt {
+        line("MRT", files(mrt));
+    }
     line(
         "Daemon",
         format!(
@@ -124,6 +133,37 @@ pub(crate) fn text(status: &StatusReport) -> String {
 fn megabytes(kib: u64) -> f64 {
     // Memory in KiB is far below the 2^53 that a float holds exactly.
     f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
+}
+
+fn collector(name: &str, collector: &CollectorStatus) -> String {
+    let since = age(collector.since);
+    let mut text = if collector.connected {
+        format!("{name} at {}: connected for {since}", collector.address)
+    } else {
+        format!("{name} at {}: not connected for {since}", collector.address)
+    };
+    let _ = write!(
+        text,
+        ", {} messages in {} connections",
+        collector.messages, collector.connections
+    );
+    if let Some(error) = &collector.last_error {
+        let _ = write!(text, "; last error: {error}");
+    }
+    text
+}
+
+fn files(mrt: &MrtStatus) -> String {
+    let mut text = format!(
+        "{} files written in {}, {} octets",
+        mrt.files,
+        mrt.directory.display(),
+        mrt.octets
+    );
+    if mrt.lost > 0 {
+        let _ = write!(text, ", {} records lost", mrt.lost);
+    }
+    text
 }
 
 fn listening(status: &StatusReport) -> String {

@@ -1,4 +1,4 @@
-//! What an answer is made of: one piece of text, or lines as they come.
+//! What an answer is made of: one piece of text, or parts as they come.
 
 use std::{
     convert::Infallible,
@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 pub(crate) enum Body {
     /// One piece; `None` once it is sent.
     Whole(Option<Bytes>),
-    /// Lines until the sender ends.
-    Lines(mpsc::Receiver<Bytes>),
+    /// Parts until the sender ends.
+    Parts(mpsc::Receiver<Bytes>),
 }
 
 impl From<String> for Body {
@@ -35,9 +35,9 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Lines(lines) => lines
+            Self::Parts(parts) => parts
                 .poll_recv(context)
-                .map(|line| line.map(|line| Ok(Frame::data(line)))),
+                .map(|part| part.map(|part| Ok(Frame::data(part)))),
         }
     }
 
@@ -48,7 +48,7 @@ impl HttpBody for Body {
                 let octets = text.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(octets).unwrap_or(u64::MAX))
             }
-            Self::Lines(_) => SizeHint::default(),
+            Self::Parts(_) => SizeHint::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Rules, Verdicts,
+    monitoring::{Collector, Mrt, check_collectors},
     peer::TimersChange,
     schema::{Ipv4Text, cel},
     selector::LabelSelector,
@@ -73,6 +74,16 @@ pub(crate) struct BGPConfigurationSpec {
     pub(crate) drain: Drain,
     /// The CNI configuration that makes the standard plugins use this node's pod CIDRs.
     pub(crate) cni: Cni,
+    /// Who is told of peers and their routes over BMP (RFC 7854).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-validations" = cel(&[(
+        "self.all(one, self.exists_one(other, other.name == one.name))",
+        "there are two collectors of one name",
+    )])))]
+    pub(crate) bmp: Vec<Collector>,
+    /// What is written to MRT files (RFC 6396).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mrt: Option<Mrt>,
 }
 
 impl Default for BGPConfigurationSpec {
@@ -91,6 +102,8 @@ impl Default for BGPConfigurationSpec {
             kernel: Kernel::default(),
             drain: Drain::default(),
             cni: Cni::default(),
+            bmp: Vec::new(),
+            mrt: None,
         }
     }
 }
@@ -581,6 +594,10 @@ impl Rules for BGPConfigurationSpec {
         );
         self.check_kernel(verdicts);
         self.check_cni(verdicts);
+        check_collectors(&self.bmp, verdicts);
+        if let Some(mrt) = &self.mrt {
+            mrt.check(verdicts);
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use bgp::{
+    bmp::{View, Views},
     config::{
-        CommunityValue, Connect, OverLimit, Password, PeerAsn, PeerConfig, Policy, Rule, Set,
-        SpeakerConfig, Ttl, Verdict,
+        CollectorConfig, CommunityValue, Connect, MrtConfig, OverLimit, Password, PeerAsn,
+        PeerConfig, Policy, Rule, Set, SpeakerConfig, Ttl, Verdict,
     },
     owners::Claimed,
     prefix::Families,
@@ -96,8 +97,47 @@ fn speaker(config: &SpeakerConfig) -> Value {
         if config.draining {
             all.insert("draining".into(), true.into());
         }
+        let collectors: BTreeMap<&String, String> = config
+            .collectors
+            .iter()
+            .map(|(name, one)| (name, collector(one)))
+            .collect();
+        if !collectors.is_empty() {
+            all.insert("bmp".into(), json!(collectors));
+        }
+        if let Some(mrt) = &config.mrt {
+            all.insert("mrt".into(), files(mrt).into());
+        }
     }
     all
+}
+
+fn collector(collector: &CollectorConfig) -> String {
+    let mut text = format!("{}, {}", collector.address, views(collector.views));
+    if let Some(statistics) = collector.statistics {
+        text.push_str(&format!(", statistics every {} s", statistics.as_secs()));
+    }
+    text
+}
+
+fn views(views: Views) -> &'static str {
+    match (views.has(View::PrePolicy), views.has(View::PostPolicy)) {
+        (true, true) => "before and after policy",
+        (true, false) => "before policy",
+        (false, true) => "after policy",
+        (false, false) => "no routes",
+    }
+}
+
+fn files(mrt: &MrtConfig) -> String {
+    let mut text = mrt.directory.display().to_string();
+    if let Some(updates) = mrt.updates {
+        text.push_str(&format!(", updates by {} s", updates.as_secs()));
+    }
+    if let Some(table) = mrt.table {
+        text.push_str(&format!(", table every {} s", table.as_secs()));
+    }
+    text
 }
 
 /// A prefix and whose it is.

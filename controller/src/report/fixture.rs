@@ -33,6 +33,8 @@ pub(crate) fn starting() -> StatusReport {
         attribute_sets: 0,
         kernel: Some(kernel(fib::Counts::default())),
         audit: Audit::default(),
+        collectors: BTreeMap::new(),
+        mrt: None,
         memory_kib: 0,
     }
 }

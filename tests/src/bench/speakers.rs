@@ -146,6 +146,8 @@ impl Station {
             },
             deferral: Duration::from_secs(15),
             draining: false,
+            collectors: [].into(),
+            mrt: None,
         })
     }
 

@@ -46,6 +46,8 @@ fn config<'a>(whose: impl IntoIterator<Item = (Prefix, &'a str)>) -> SpeakerConf
         },
         deferral: std::time::Duration::ZERO,
         draining: false,
+        collectors: [].into(),
+        mrt: None,
     };
     for (prefix, text) in whose {
         let peer = PeerConfig {

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -25,8 +25,11 @@ use super::super::{
     sockets,
 };
 use crate::{
+    bmp::Opening,
     config::{Keys, Password},
-    prefix::Prefix,
+    mrt::{self, Ends, record::Recorder},
+    peer::negotiate::Negotiated,
+    prefix::{Family, Prefix},
     status::SignedWith,
     wire::{self, Kind, Limit, Message, Notification},
 };
@@ -49,6 +52,8 @@ pub(super) struct Link {
     pub(super) remote: SocketAddr,
     stream: TcpStream,
     context: wire::Context,
+    /// What records of it say; without AS numbers until the OPENs have met.
+    ends: Ends,
     /// Set once the OPENs have met.
     limit: Option<Limit>,
     /// What was read but is not a whole message yet, or stands behind an OPEN.
@@ -63,6 +68,8 @@ pub(super) struct Link {
     patience: Duration,
     /// What its segments are signed with.
     keys: Option<Keys>,
+    /// Our OPEN and theirs, as they went over the wire.
+    opens: [Bytes; 2],
 }
 
 /// One or more whole messages on their way out.
@@ -113,10 +120,18 @@ impl Link {
         patience: Duration,
         keys: Option<Keys>,
     ) -> io::Result<Self> {
+        let local = sockets::canonical(stream.local_addr()?);
+        let remote = sockets::canonical(stream.peer_addr()?);
         Ok(Self {
             id,
-            local: sockets::canonical(stream.local_addr()?),
-            remote: sockets::canonical(stream.peer_addr()?),
+            local,
+            remote,
+            ends: Ends {
+                peer_asn: 0,
+                local_asn: 0,
+                peer: remote.ip(),
+                local: Some(local.ip()),
+            },
             stream,
             context: wire::Context::default(),
             limit: None,
@@ -127,7 +142,19 @@ impl Link {
             blocked: false,
             patience,
             keys,
+            opens: [Bytes::new(), Bytes::new()],
         })
+    }
+
+    /// How the session over it came to be.
+    pub(super) fn opening(&self) -> Opening {
+        let [sent, received] = self.opens.clone();
+        Opening {
+            local_port: self.local.port(),
+            remote_port: self.remote.port(),
+            sent,
+            received,
+        }
     }
 
     /// Goes over to another password without a new session. An MD5 key that it knows stays; else we sign with its current one
@@ -160,12 +187,14 @@ impl Link {
     }
 
     /// From here on messages are read and written by what was agreed.
-    pub(super) fn agreed(&mut self, context: wire::Context, hold: Duration) {
-        self.context = context;
+    pub(super) fn agreed(&mut self, agreed: &Negotiated, local_asn: u32) {
+        self.context = agreed.context;
+        self.ends.peer_asn = agreed.asn;
+        self.ends.local_asn = local_asn;
         // We offer extended messages always, and so have to take them.
         self.limit = Some(Limit::Extended);
-        self.patience = hold;
-        self.set_patience(hold);
+        self.patience = agreed.hold;
+        self.set_patience(agreed.hold);
     }
 
     /// Queues a message of the session itself. A KEEPALIVE is left out where UPDATEs wait: they say the same
@@ -181,8 +210,12 @@ impl Link {
             tracing::error!(%error, "a message of ours cannot be written");
             return false;
         }
+        let octets = octets.freeze();
+        if let (Message::Open(_), [sent, _]) = (message, &mut self.opens) {
+            *sent = octets.clone();
+        }
         self.waiting.push_back(Piece {
-            octets: octets.freeze(),
+            octets,
             of_rib: false,
         });
         true
@@ -205,14 +238,23 @@ impl Link {
         }
     }
 
-    /// Reads a chunk, or goes on with what the last one left.
-    pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Progress> {
+    /// What records of it say.
+    pub(super) const fn ends(&self) -> Ends {
+        self.ends
+    }
+
+    /// Reads a chunk, or goes on with what the last one left. UPDATEs are recorded as they came, if anybody does.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        recorder: Option<&Recorder>,
+    ) -> Poll<Progress> {
         if self.deaf {
             return Poll::Pending;
         }
         if !self.unparsed.is_empty() {
             let rest = std::mem::take(&mut self.unparsed);
-            let (read, left) = self.parse(&rest);
+            let (read, left) = self.parse(&rest, recorder);
             self.unparsed = rest;
             self.unparsed
                 .drain(..self.unparsed.len().saturating_sub(left));
@@ -220,10 +262,15 @@ impl Link {
                 return Poll::Ready(Progress::Messages(read));
             }
         }
-        SCRATCH.with_borrow_mut(|chunk| self.read_chunk(chunk, context))
+        SCRATCH.with_borrow_mut(|chunk| self.read_chunk(chunk, context, recorder))
     }
 
-    fn read_chunk(&mut self, chunk: &mut Vec<u8>, context: &mut Context<'_>) -> Poll<Progress> {
+    fn read_chunk(
+        &mut self,
+        chunk: &mut Vec<u8>,
+        context: &mut Context<'_>,
+        recorder: Option<&Recorder>,
+    ) -> Poll<Progress> {
         chunk.resize(CHUNK, 0);
         let kept = self.unparsed.len();
         let Some((before, room)) = chunk.split_at_mut_checked(kept) else {
@@ -238,7 +285,7 @@ impl Link {
             Ok(()) => {
                 let count = buffer.filled().len();
                 let whole = chunk.get(..kept.saturating_add(count)).unwrap_or_default();
-                let (read, left) = self.parse(whole);
+                let (read, left) = self.parse(whole, recorder);
                 let rest = whole.get(whole.len().saturating_sub(left)..);
                 self.unparsed = rest.unwrap_or_default().to_vec();
                 Poll::Ready(Progress::Messages(read))
@@ -256,19 +303,27 @@ impl Link {
     }
 
     /// Messages up to an OPEN (what follows it may have to be read otherwise) or an error, and how many octets are left.
-    fn parse(&mut self, mut octets: &[u8]) -> (Read, usize) {
+    fn parse(&mut self, mut octets: &[u8], recorder: Option<&Recorder>) -> (Read, usize) {
         let mut read = Read::default();
+        let mut records = BytesMut::new();
         let mut updates = Vec::new();
         while !octets.is_empty() {
             let message = match wire::frame(octets, self.limit.unwrap_or_default()) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
                     octets = octets.get(frame.octets().len()..).unwrap_or_default();
+                    if let (Kind::Open, [_, received]) = (frame.kind(), &mut self.opens) {
+                        *received = Bytes::copy_from_slice(frame.octets());
+                    }
                     if frame.kind() == Kind::Update && self.limit.is_none() {
                         // Out of place whatever it says.
                         Ok(Some(Message::Update(wire::Update::default())))
                     } else {
-                        frame.message(&self.context)
+                        let message = frame.message(&self.context);
+                        if frame.kind() == Kind::Update && recorder.is_some() {
+                            self.record(&message, frame.octets(), &mut records);
+                        }
+                        message
                     }
                 }
                 Err(error) => Err(error),
@@ -304,7 +359,26 @@ impl Link {
             }
         }
         flush(&mut updates, self.id, &mut read.events);
+        if let Some(recorder) = recorder {
+            recorder.record(records.freeze());
+        }
         (read, octets.len())
+    }
+
+    /// Writes an UPDATE down, whatever it says.
+    fn record(
+        &self,
+        message: &Result<Option<Message>, wire::WireError>,
+        octets: &[u8],
+        records: &mut BytesMut,
+    ) {
+        let family = match message {
+            Ok(Some(Message::Update(update))) => update.family(),
+            _ => None,
+        };
+        let family = family.unwrap_or(Family::IPv4);
+        let now = SystemTime::now();
+        mrt::message(&self.ends, &self.context, family, octets, now, records);
     }
 
     /// Whether the kernel holds octets for us, or the end of the stream: a word that was said in time but not heard yet.

@@ -279,6 +279,16 @@ impl Reporter {
         self.last_error = Some(reason);
     }
 
+    /// The peer's AS number, as far as it is known.
+    pub(super) const fn asn(&self) -> Option<u32> {
+        self.asn
+    }
+
+    /// The state it was last told of.
+    pub(super) const fn shown(&self) -> SessionState {
+        self.state
+    }
+
     /// The peer is in another state.
     pub(super) fn state(
         &mut self,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -120,9 +120,7 @@ impl Routes {
         else {
             return;
         };
-        let before = up.room.queued.fetch_sub(written.of_rib, Ordering::AcqRel);
-        let left = before.saturating_sub(written.of_rib);
-        if left <= Room::LIMIT / 2 && up.room.awaited.swap(false, Ordering::AcqRel) {
+        if up.room.subtract(written.of_rib) {
             self.backlog.push_back(PeerMessage::Writable);
         }
     }

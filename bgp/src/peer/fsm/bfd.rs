@@ -41,7 +41,8 @@ impl Fsm {
         } else {
             if forwarding {
                 // Routes that we kept over its restart (RFC 5882 §4.3.2): its BFD says that its kernel is gone too.
-                self.actions.push(Action::Down(Ending::Gone));
+                let down = bmp::Down::WeLeft(0);
+                self.actions.push(Action::Down(Ending::Gone, down));
             }
             self.abandon_dial();
             self.deadlines.clear();

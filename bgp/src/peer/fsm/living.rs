@@ -152,11 +152,18 @@ impl Fsm {
             (_, said) => said,
         };
         if connection.state == Established {
-            let ending = agreed.map_or(Ending::Gone, |agreed| match (&cause, &worded) {
+            let ending = agreed.map_or(Ending::Gone, |agreed| match (cause, &worded) {
                 (Cause::Sent(_), Some(worded)) => agreed.ending(Cause::Sent(worded)),
-                _ => agreed.ending(cause),
+                (cause, _) => agreed.ending(cause),
             });
-            self.actions.push(Action::Down(ending));
+            let down = match (&cause, &worded) {
+                (_, Some(said)) => bmp::Down::WeSaid(said.clone()),
+                (Cause::Received(said), None) => bmp::Down::TheySaid((*said).clone()),
+                (Cause::Silence, None) => bmp::Down::TheyLeft,
+                (Cause::Unresponsive, None) => bmp::Down::WeLeft(bmp::Down::CONNECTION_FAILS),
+                (Cause::PathDead | Cause::Sent(_), None) => bmp::Down::WeLeft(0),
+            };
+            self.actions.push(Action::Down(ending, down));
         }
         self.actions.push(Action::Close(id, worded));
     }

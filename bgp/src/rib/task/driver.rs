@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::{Install, PeerMessage, Settings, ToRib};
+use super::{CollectorMessage, Install, PeerMessage, Settings, ToRib};
 use crate::{rib::Rib, speaker::Event};
 
 /// Messages taken at once before output is looked at.
@@ -87,12 +87,17 @@ impl Task {
             let now = Instant::now();
             let mut wanted = matches!(output, Output::Behind);
             for message in batch.drain(..) {
-                wanted |= matches!(message, ToRib::Peer(_, PeerMessage::Writable));
+                wanted |= matches!(
+                    message,
+                    ToRib::Peer(_, PeerMessage::Writable)
+                        | ToRib::Collector(_, CollectorMessage::Writable)
+                );
                 hear(&mut rib, now, message);
             }
             rib.handle_timeout(now);
             output = if wanted || flushed.is_none_or(|flushed| now >= flushed + PATIENCE) {
                 rib.flush(now);
+                rib.tell_collectors(now, SystemTime::now());
                 flushed = Some(now);
                 if rib.is_behind() {
                     Output::Behind
@@ -145,6 +150,7 @@ fn hear(rib: &mut Rib, now: Instant, message: ToRib) {
         ToRib::Peer(peer, message) => rib.hear(now, peer, message),
         ToRib::Configure(settings, peers) => rib.configure(now, *settings, peers),
         ToRib::AskRefresh(peer) => rib.ask_refresh(peer),
+        ToRib::Collector(id, message) => rib.hear_collector(now, id, message),
         question => answer(rib, now, question),
     }
 }
@@ -162,7 +168,8 @@ fn answer(rib: &mut Rib, now: Instant, question: ToRib) {
             drop(reply.send(rib.explain(prefix, now, SystemTime::now())));
         }
         ToRib::Reach(ranges, reply) => drop(reply.send(rib.reach(ranges))),
-        ToRib::Peer(..) | ToRib::Configure(..) | ToRib::AskRefresh(_) => {}
+        ToRib::Dump(place, reply) => drop(reply.send(rib.dump(place, now, SystemTime::now()))),
+        ToRib::Peer(..) | ToRib::Configure(..) | ToRib::AskRefresh(_) | ToRib::Collector(..) => {}
     }
 }
 

@@ -51,6 +51,8 @@ fn config() -> SpeakerConfig {
         },
         deferral: Duration::from_secs(1),
         draining: false,
+        collectors: [].into(),
+        mrt: None,
     }
 }
 

@@ -122,6 +122,28 @@ pub fn end_of_rib(family: Family, out: &mut BytesMut) {
     }
 }
 
+/// Appends attributes as a table dump holds them: AS numbers of four octets, and of MP_REACH_NLRI the next hop alone
+/// (RFC 6396 §4.3.4).
+pub(crate) fn table_attributes(attributes: &Attributes, family: Family, out: &mut BytesMut) {
+    let context = Context {
+        four_octet_as: true,
+        internal: true,
+        ..Context::default()
+    };
+    let next_hop = attributes.next_hop;
+    let classic = family == Family::IPv4 && next_hop.is_none_or(|hop| hop.address.is_ipv4());
+    let to = Outgoing {
+        context: &context,
+        classic,
+    };
+    attribute::write(attributes, &to, out);
+    if let Some(next_hop) = next_hop.filter(|_| !classic) {
+        let mut value = BytesMut::new();
+        put_next_hop(next_hop, &mut value);
+        put_multiprotocol(MP_REACH_NLRI, &[&value], out);
+    }
+}
+
 fn unreach(family: Family, prefixes: &[u8], out: &mut BytesMut) {
     let [high, low] = family.afi().to_be_bytes();
     message(Kind::Update, out, |out| {
@@ -140,6 +162,13 @@ fn unreach(family: Family, prefixes: &[u8], out: &mut BytesMut) {
 fn put_reach(family: Family, next_hop: NextHop, out: &mut BytesMut) {
     out.put_u16(family.afi());
     out.put_u8(family.safi());
+    put_next_hop(next_hop, out);
+    // Reserved, once the number of SNPAs.
+    out.put_u8(0);
+}
+
+/// A next hop behind its length.
+fn put_next_hop(next_hop: NextHop, out: &mut BytesMut) {
     match (next_hop.address, next_hop.link_local) {
         (IpAddr::V4(address), _) => {
             out.put_u8(4);
@@ -155,8 +184,6 @@ fn put_reach(family: Family, next_hop: NextHop, out: &mut BytesMut) {
             out.put_slice(&link_local.octets());
         }
     }
-    // Reserved, once the number of SNPAs.
-    out.put_u8(0);
 }
 
 /// Octets of an UPDATE for attributes and prefixes.
