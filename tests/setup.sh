@@ -12,6 +12,7 @@ openbgpd:/usr/sbin/bgpctl
 exabgp:/usr/sbin/exabgp
 tshark:/usr/bin/tshark
 bgpdump:/usr/bin/bgpdump
+pmacct:/usr/sbin/pmbmpd
 iproute2:/usr/bin/ip
 nftables:/usr/sbin/nft
 util-linux:/usr/bin/nsenter
@@ -56,7 +57,7 @@ need_packages() {
     exit 2
   fi
   say "Installing with apt-get: ${missing[*]}"
-  # frr, bird2, openbgpd and exabgp start their daemons on installation. The lab runs its own inside namespaces: none is wanted on this machine.
+  # frr, bird2, openbgpd, exabgp and pmacct start their daemons on installation. The lab runs its own inside namespaces: none is wanted on this machine.
   local policy=/usr/sbin/policy-rc.d kept=yes
   if [ ! -e "$policy" ]; then
     say "(their services are not started: $policy forbids it during the installation)"
@@ -70,7 +71,7 @@ need_packages() {
   [ "$status" -eq 0 ] || { say "apt-get failed ($status)"; exit 2; }
   if [ -d /run/systemd/system ]; then
     # Not started now, and not at the next boot either: only what this very run has brought.
-    for entry in frr:frr bird2:bird openbgpd:openbgpd exabgp:exabgp; do
+    for entry in frr:frr bird2:bird openbgpd:openbgpd exabgp:exabgp pmacct:pmacctd pmacct:nfacctd pmacct:sfacctd pmacct:uacctd; do
       case " ${missing[*]} " in *" ${entry%%:*} "*) systemctl disable --quiet "${entry#*:}.service" >&2 || true ;; esac
     done
   fi

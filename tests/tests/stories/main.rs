@@ -20,6 +20,7 @@ mod kubectl_tells_what_went_wrong;
 mod links_share_by_their_bandwidth;
 mod malformed_messages;
 mod many_routes;
+mod others_look_on;
 mod ranges_that_clash_are_refused;
 mod restart_keeps_routes;
 mod routes_leave_with_their_node;
