@@ -290,11 +290,11 @@ fn peak(lab: &Lab) -> Result<u64> {
     Ok(kib.parse::<u64>()? / 1024)
 }
 
-/// A session with node1 by hand, from 10.0.128.`host`.
+/// A session with node1 by hand, from 10.0.128.`host`, an address of the collector's host.
 fn dial(lab: &Lab, host: u8) -> Result<Peer> {
     let from = Ipv4Addr::new(10, 0, 128, host);
     let mut session = Peer::dial(
-        lab.node("stranger")?,
+        lab.node("collector")?,
         from.into(),
         Ipv4Addr::new(10, 0, 0, 1).into(),
     )?;
@@ -324,13 +324,12 @@ spec: {peerAddress: 10.0.128.2, peerASN: 65102, passive: true, export: {rules: [
     let segment = Segment::named("bmpstuck")
         .manifest("bgp.yaml", &manifest)
         .routelet(1)
-        .host("stranger", 100)
         .host("collector", 60);
     segment.story(|lab| {
         let node1 = lab.node("node1")?;
         let collector = Collector::start(lab, "log.json")?;
         let (mut source, mut reader) = (dial(lab, 1)?, dial(lab, 2)?);
-        let host: IpAddr = Ipv4Addr::new(10, 0, 0, 100).into();
+        let host: IpAddr = Ipv4Addr::new(10, 0, 0, 60).into();
         // Ten prefixes a message, and fat attributes: a queue of messages would show.
         let bulk = Bulk {
             set: 10,
@@ -479,7 +478,7 @@ fn bgpdump_reads_from_mrt_files_what_routelet_knows() {
             Ok(())
         })?;
         // A full disk costs the files and nothing else.
-        node1.sh("mount -t tmpfs -o size=4k tmpfs /tmp/mrt && head -c 4096 /dev/zero >/tmp/mrt/full || true")?;
+        node1.sh("mount -t tmpfs -o size=256k tmpfs /tmp/mrt && head -c 262144 /dev/zero >/tmp/mrt/full || true")?;
         scene::clear_frr(frr, IPv4)?;
         eventually(SOON, "node1 says that the disk is full", || {
             let status = node1.output(&["routelet", "status"])?.stdout;
@@ -487,7 +486,7 @@ fn bgpdump_reads_from_mrt_files_what_routelet_knows() {
             Ok(())
         })?;
         is_up(node1, "frr")?;
-        node1.sh("umount /tmp/mrt")?;
+        node1.sh("rm /tmp/mrt/full")?;
         scene::clear_frr(frr, IPv4)?;
         is_up(node1, "frr")?;
         eventually(SOON, "and that it is not any more", || {
