@@ -151,6 +151,7 @@ fn config(number: u32) -> PeerConfig {
     PeerConfig {
         address: address(number),
         interface: None,
+        unnumbered: None,
         port: 179,
         asn: PeerAsn::Any,
         local_asn: 64512,

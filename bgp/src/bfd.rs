@@ -203,6 +203,9 @@ impl Path {
     /// The path of a peer's sessions; `None` where BFD is not configured.
     pub(crate) fn of(config: &PeerConfig) -> Option<Self> {
         let bfd = config.bfd?;
+        if config.address.is_unspecified() {
+            return None; // nobody is known yet
+        }
         Some(Self {
             remote: config.address,
             interface: config.interface.as_deref().map(Into::into),

@@ -94,6 +94,9 @@ pub struct PeerConfig {
     pub address: IpAddr,
     /// The interface a link-local `address` is on; also binds the session to it.
     pub interface: Option<String>,
+    /// It is whoever is at the other end of `interface`: `address` is the link-local one known there, unspecified while there is
+    /// none, and who dials in from another one there is taken as well.
+    pub unnumbered: Option<Unnumbered>,
     /// TCP port to dial.
     pub port: u16,
     /// Which AS numbers its OPEN may carry.
@@ -139,6 +142,13 @@ pub struct PeerConfig {
     pub shutdown: Option<String>,
     /// A node of our own cluster: shown collapsed, counted together.
     pub mesh: bool,
+}
+
+/// A peer that is known by its link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unnumbered {
+    /// What is in the way of finding it, or of its finding us, in words.
+    pub note: Option<String>,
 }
 
 /// BFD to a peer (RFC 5880).

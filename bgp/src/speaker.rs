@@ -88,6 +88,15 @@ pub enum Direction {
     Advertised,
 }
 
+/// How much of an interface is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// All of it, or its carrier.
+    Interface,
+    /// Some addresses of ours on it.
+    Addresses,
+}
+
 /// How a speaker ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -214,12 +223,11 @@ impl Speaker {
             .unwrap_or(false)
     }
 
-    /// An interface is gone or lost its carrier, and these were our addresses on it: sessions from one of them end at once.
-    pub fn lost(&self, interface: &str, addresses: &[IpAddr]) {
-        drop(
-            self.commands
-                .send(Command::Lost(interface.into(), addresses.into())),
-        );
+    /// These were our addresses on an interface, of which so much is gone: sessions from one of them end at once, and with all of
+    /// the interface those that are bound to it.
+    pub fn lost(&self, interface: &str, addresses: &[IpAddr], gone: Gone) {
+        let command = Command::Lost(interface.into(), addresses.into(), gone);
+        drop(self.commands.send(command));
     }
 
     /// Ends all sessions and returns when that is said (or after two seconds, whatever peers do).

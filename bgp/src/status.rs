@@ -83,8 +83,11 @@ pub struct MrtStatus {
 pub struct PeerStatus {
     /// Its name in the configuration.
     pub name: String,
-    /// Its address.
+    /// Its address; unspecified while it is known by its link only.
     pub address: IpAddr,
+    /// The interface, where the address is link-local or the peer known by its link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// Its AS number, from its OPEN if there was one, else the configured one if that is a number.
     pub asn: Option<u32>,
     /// The AS number we show it.
@@ -116,6 +119,18 @@ pub struct PeerStatus {
     pub messages: MessageCounts,
     /// The last messages and state changes, the oldest first.
     pub recorder: Vec<Record>,
+}
+
+impl PeerStatus {
+    /// Where it is: its address, with its interface where that says more, or the interface alone.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.interface {
+            None => self.address.to_string(),
+            Some(interface) if self.address.is_unspecified() => interface.clone(),
+            Some(interface) => format!("{}%{interface}", self.address),
+        }
+    }
 }
 
 /// Internal or external.

@@ -16,7 +16,7 @@ mod monitored;
 mod secured;
 
 use bgp::{
-    speaker::{Speaker, Stop},
+    speaker::{Gone, Speaker, Stop},
     status::{PeerKind, SessionState},
     wire::{Cease, Message, Notification},
 };
@@ -172,10 +172,27 @@ async fn a_lost_interface_ends_the_sessions_on_its_addresses() {
     let one = Speaker::start(one);
     let mut events = one.events();
     until_up(&mut events).await;
-    one.lost("eth9", &[address(8, 7).into()]);
-    one.lost("eth1", &[address(8, 1).into()]);
+    one.lost("eth9", &[address(8, 7).into()], Gone::Interface);
+    one.lost("eth1", &[address(8, 1).into()], Gone::Interface);
     let reason = until_down(&mut events).await;
     assert_eq!(reason, "interface eth1 is gone or has no carrier");
+    drop(two);
+}
+
+#[tokio::test]
+async fn another_address_that_goes_leaves_the_sessions_bound_to_its_interface_alone() {
+    let (mut one, two) = couple(91);
+    for peer in one.peers.values_mut() {
+        peer.interface = Some("lo".into());
+    }
+    let two = Speaker::start(two);
+    let one = Speaker::start(one);
+    let mut events = one.events();
+    until_up(&mut events).await;
+    one.lost("lo", &[address(91, 7).into()], Gone::Addresses);
+    one.lost("lo", &[], Gone::Interface);
+    let reason = until_down(&mut events).await;
+    assert_eq!(reason, "interface lo is gone or has no carrier");
     drop(two);
 }
 

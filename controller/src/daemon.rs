@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use bgp::speaker::{Direction, RouteQuery, Speaker, Stop};
+use discovery::Discovery;
 use fib::{Fib, LinkEvent};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -22,7 +23,7 @@ use crate::{
     cli::run::Options,
     cluster::{Addresses, Cluster},
     control::{self, socket},
-    desired::{Desired, Duty, Facts, InForce, desired},
+    desired::{Desired, Duty, Facts, InForce, desired, found},
     gateways::default_gateways,
     journal::{Journal, Kind},
     kubernetes::publish::Obstacles,
@@ -33,6 +34,7 @@ use crate::{
 };
 
 mod crossing;
+mod links;
 mod pumps;
 mod service;
 mod source;
@@ -118,6 +120,8 @@ struct Daemon<'a> {
     /// The sole right to this mark's routes.
     claim: Option<(fib::Mark, UnixDatagram)>,
     service: Service,
+    /// Who looks for peers on links.
+    discovery: Discovery,
     /// Who waits for the end of a drain.
     waiting: Vec<Reply>,
     /// While one topology gives way to another.
@@ -138,8 +142,10 @@ impl<'a> Daemon<'a> {
         let journal = Arc::new(Journal::default());
         let state = State::read(&options.state_dir);
         let service = Service::again(state.duty());
+        let discovery = Discovery::start(found::links(&cluster, &options.node)).await;
         let mut facts = Facts {
             default_gateways: default_gateways(&cluster),
+            links: Some((**discovery.links().borrow()).clone()),
             restarted: false,
             duty: service.duty(),
             deleted: false,
@@ -194,6 +200,7 @@ impl<'a> Daemon<'a> {
             state,
             claim,
             service,
+            discovery,
             waiting: Vec::new(),
             crossing: None,
             unread: problems,
@@ -219,6 +226,8 @@ impl<'a> Daemon<'a> {
         let mut stop = std::pin::pin!(told_to_stop());
         let mut hangup = signal(SignalKind::hangup())?;
         let mut links = self.running.fib.as_ref().map(Fib::link_events);
+        let mut found = self.discovery.links();
+        found.mark_changed();
         let rib = self
             .running
             .speaker
@@ -238,6 +247,7 @@ impl<'a> Daemon<'a> {
                 _ = hangup.recv() => drop(self.reload(source, "SIGHUP").await),
                 reading = source.next() => drop(self.take_over(source, reading).await),
                 event = next(&mut links) => self.link(event).await,
+                links = links::next(&mut found) => self.found(links).await,
                 Some(order) = orders.recv() => self.order(order, source).await,
                 () = over(self.service.until()) => self.drained().await,
                 () = Crossing::due(self.crossing.as_mut()) => self.cross().await,
@@ -292,6 +302,7 @@ impl<'a> Daemon<'a> {
         }
         self.cluster = cluster;
         source.taken_over(&self.cluster);
+        self.look_on_links();
         let why = match (turned, there) {
             (true, false) => format!(
                 "our Node was deleted: GRACEFUL_SHUTDOWN announced, sessions end in {} s",
@@ -544,30 +555,6 @@ impl<'a> Daemon<'a> {
             let _ = reply.send(Ok(
                 "drained: all sessions are held down until routelet undrain".into(),
             ));
-        }
-    }
-
-    /// An interface or an address of ours changed.
-    async fn link(&mut self, event: Result<LinkEvent, broadcast::error::RecvError>) {
-        let event = match event {
-            Ok(event) => event,
-            Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Err(broadcast::error::RecvError::Closed) => {
-                self.journal(Kind::Problem, "the installer has ended; its log says why");
-                return;
-            }
-        };
-        let (text, lost) = pumps::link(&event);
-        self.journal(Kind::Link, text);
-        if let (Some((interface, addresses)), Some(speaker)) =
-            (lost, &*self.running.speaker.read().await)
-        {
-            speaker.lost(&interface, &addresses);
-        }
-        let gateways = default_gateways(&self.cluster);
-        if gateways != self.facts.default_gateways {
-            self.facts.default_gateways = gateways;
-            self.apply("the default route has changed").await;
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     problem::{Problem, Severity},
 };
 
+pub(crate) mod found;
 mod identity;
 mod kernel;
 mod listen;
@@ -43,6 +44,8 @@ mod tests;
 pub(crate) struct Facts {
     /// Gateways of the kernel's default routes, with their interfaces.
     pub(crate) default_gateways: Vec<Gateway>,
+    /// Links that peers are found on, and who is at their other ends; `None`: nobody has looked.
+    pub(crate) links: Option<discovery::Links>,
     /// This process follows an earlier one whose routes are still in the kernel.
     pub(crate) restarted: bool,
     /// Whether it takes traffic, as an operator said by `routelet drain`, or for want of a Node.

@@ -19,17 +19,20 @@ fn change(install: &Install, links: &[Interface]) -> Change {
         return Change::Withdrawn(prefix);
     }
     let next_hops = install.next_hops.iter().map(|hop| {
-        let address = hop.next_hop.address;
-        // Only a link-local address means nothing without its link; others are resolved by the kernel's routes.
-        let interface = hop
+        let link = hop
             .interface
             .as_deref()
-            .filter(|_| is_link_local(address))
             .and_then(|name| links.iter().find(|link| link.name == name))
             .map(|link| link.index);
+        // Where the session itself is on the link, so is the link-local address beside a global one (RFC 2545 §3), which need not be.
+        let address = match (hop.next_hop.link_local, link) {
+            (Some(link_local), Some(_)) => link_local.into(),
+            _ => hop.next_hop.address,
+        };
         NextHop {
             address,
-            interface,
+            // Only a link-local address means nothing without its link; others are resolved by the kernel's routes.
+            interface: link.filter(|_| is_link_local(address)),
             weight: hop.weight.max(1),
         }
     });
@@ -77,6 +80,23 @@ mod tests {
             changes(vec![install(&[])], &[]),
             [Change::Withdrawn(prefix)]
         );
+    }
+
+    #[test]
+    fn of_two_addresses_the_link_local_one_counts_where_the_session_is_on_its_link() {
+        let links = [link(3, "eth1")];
+        let beside = |interface: &str| {
+            let mut install = install(&[("fd00::9", interface)]);
+            install.next_hops[0].next_hop.link_local = Some("fe80::9".parse().unwrap());
+            let Change::Wanted(wanted) = changes(vec![install], &links).remove(0) else {
+                panic!("wanted")
+            };
+            wanted.next_hops[0].clone()
+        };
+        let on_link = NextHop::new("fe80::9".parse().unwrap()).on(3);
+        assert_eq!(beside("eth1"), on_link);
+        let elsewhere = NextHop::new("fd00::9".parse().unwrap());
+        assert_eq!(beside("eth9"), elsewhere);
     }
 
     #[test]

@@ -291,7 +291,8 @@ impl Running {
         Ok((status, speaker.peers.into_values().collect()))
     }
 
-    /// `GET /v1/peers`: all, or those that `name` means: a session, a BGPPeer with its sessions, or an address.
+    /// `GET /v1/peers`: all, or those that `name` means: a session, a BGPPeer with its sessions, an address, or the interface of
+    /// peers with link-local ones.
     pub(crate) async fn peers(&self, name: Option<&str>) -> Result<Vec<PeerStatus>, Stopping> {
         let speaker = match &*self.speaker.read().await {
             Some(speaker) => speaker.status().await.ok_or(Stopping)?,
@@ -305,6 +306,8 @@ impl Running {
                 let Some(name) = name else { return true };
                 peer.name == name
                     || peer.address.to_string() == name
+                    || peer.place() == name
+                    || peer.interface.as_deref() == Some(name)
                     || of_rule
                         .as_ref()
                         .is_some_and(|rule| peer.name.starts_with(rule))

@@ -230,6 +230,8 @@ pub enum LinkEvent {
         /// The address with the length of its subnet.
         address: IpNetwork,
     },
+    /// A default route of others appeared, changed or went.
+    DefaultRoute,
     /// An own address vanished.
     AddressRemoved {
         /// As it is now.

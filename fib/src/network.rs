@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
@@ -377,6 +377,14 @@ impl Network {
             {
                 events.push(LinkEvent::Up { interface });
             }
+        }
+        let unspecified = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let default_routes = unspecified.map(|address: IpAddr| network(address, 0));
+        if default_routes
+            .iter()
+            .any(|default| self.at(*default) != before.at(*default))
+        {
+            events.push(LinkEvent::DefaultRoute);
         }
         for gone in before.addresses.difference(&self.addresses) {
             if let Some(interface) = self.interface(gone.interface) {

@@ -7,11 +7,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
     sync::Arc,
 };
 
 use crate::{
-    config::{AoKey, Password, SpeakerConfig},
+    config::{AoKey, Password, PeerConfig, SpeakerConfig},
     prefix::{Family, Prefix},
 };
 
@@ -68,18 +69,26 @@ impl<'a> Demand<'a> {
     }
 }
 
-/// Whose password is what.
-fn passwords(config: &SpeakerConfig) -> impl Iterator<Item = (Prefix, &Password)> {
+/// Whose password is what; on a listener of one link only the peers on that link count: a link-local address says who it is
+/// nowhere else.
+fn passwords<'a>(
+    config: &'a SpeakerConfig,
+    link: Option<&'a str>,
+) -> impl Iterator<Item = (Prefix, &'a Password)> {
     let ranges = config.ranges.values();
-    let ranges = ranges.map(|range| (range.range, &range.peer.password));
+    let ranges = ranges.map(|range| (range.range, &range.peer));
     let peers = config.peers.values();
-    ranges.chain(peers.map(|peer| (Prefix::host(peer.address), &peer.password)))
+    let peers = peers.filter_map(|peer| Some((whence(peer)?, peer)));
+    ranges
+        .chain(peers)
+        .filter(move |(_, peer)| link.is_none() || peer.interface.as_deref() == link)
+        .map(|(whose, peer)| (whose, &peer.password))
 }
 
 /// The fewest keys with which each peer is held to its own password, and to no other.
-pub(crate) fn keys(config: &SpeakerConfig) -> Keys {
+pub(crate) fn keys(config: &SpeakerConfig, link: Option<&str>) -> Keys {
     let mut demands: BTreeMap<Prefix, Demand<'_>> = BTreeMap::new();
-    for (whose, password) in passwords(config) {
+    for (whose, password) in passwords(config, link) {
         let Some(demand) = Demand::of(password) else {
             continue;
         };
@@ -96,12 +105,21 @@ pub(crate) fn keys(config: &SpeakerConfig) -> Keys {
             tree.install(None, &mut keys.md5);
         }
     }
-    for (whose, password) in passwords(config) {
+    for (whose, password) in passwords(config, link) {
         if let Password::Ao(ao) = password {
             keys.ao.insert(whose, Arc::clone(ao));
         }
     }
     keys
+}
+
+/// Where a peer dials in from.
+fn whence(peer: &PeerConfig) -> Option<Prefix> {
+    match peer.unnumbered {
+        // Any link-local address (RFC 4291 §2.5.6).
+        Some(_) => Prefix::v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+        None => Some(Prefix::host(peer.address)),
+    }
 }
 
 /// A prefix and what is demanded in it. (The idea is that of ORTC, which makes routing tables small: Draves, King,

@@ -184,10 +184,22 @@ pub(crate) fn failed(
         .map(|(_, hint)| (*hint).to_owned())
 }
 
+/// What is in the way of a peer that is known by its link and is not up.
+#[must_use]
+pub(crate) fn noted(state: SessionState, config: &PeerConfig) -> Option<String> {
+    let known = config.unnumbered.as_ref()?;
+    known
+        .note
+        .clone()
+        .filter(|_| state != SessionState::Established)
+}
+
 /// What a peer that is to dial in, and does not, may lack.
 #[must_use]
 pub(crate) fn waiting(state: SessionState, config: &PeerConfig) -> Option<String> {
-    let waits = config.connect == Connect::Passive && state == SessionState::Active;
+    let waits = config.connect == Connect::Passive
+        && state == SessionState::Active
+        && noted(state, config).is_none();
     waits.then(|| {
         let mut text = String::from("we wait for it to dial in (passive): is it up, does it know us as a neighbor, and is it not passive too?");
         match config.password {

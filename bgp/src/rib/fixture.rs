@@ -59,6 +59,7 @@ pub(crate) fn peer_config() -> PeerConfig {
     PeerConfig {
         address: ip("10.0.1.2"),
         interface: None,
+        unnumbered: None,
         port: 179,
         asn: PeerAsn::Any,
         local_asn: 64512,

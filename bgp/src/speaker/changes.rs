@@ -21,11 +21,17 @@ pub(super) fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
     if old == new {
         return Change::None;
     }
-    let identity = |peer: &PeerConfig| (peer.address, peer.interface.clone(), peer.local_asn);
+    let identity = |peer: &PeerConfig| {
+        let address = peer.unnumbered.is_none().then_some(peer.address);
+        (address, peer.interface.clone(), peer.local_asn)
+    };
     if identity(old) != identity(new) {
         return Change::Replaced;
     }
-    Change::Kept(anew(old, new))
+    Change::Kept(match anew(old, new) {
+        Anew::Nothing | Anew::Attempts if old.address != new.address => Anew::Moved(old.address),
+        anew => anew,
+    })
 }
 
 /// Graceful restart is not here: what is offered anew is offered in the next OPEN, and a session that is up keeps what it
@@ -87,7 +93,7 @@ fn needs_session(old: &Password, new: &Password) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{GracefulRestartConfig, MaxPrefixes, OverLimit};
+    use crate::config::{GracefulRestartConfig, MaxPrefixes, OverLimit, Unnumbered};
     use crate::rib::fixture;
 
     #[test]
@@ -101,6 +107,26 @@ mod tests {
             restarted: false,
         });
         assert_eq!(change(&old, &new), Change::Kept(Anew::Nothing));
+    }
+
+    #[test]
+    fn a_peer_known_by_its_link_stays_the_same_at_another_address_and_no_other_does() {
+        let old = PeerConfig {
+            interface: Some("eth1".into()),
+            unnumbered: Some(Unnumbered::default()),
+            ..fixture::peer_config()
+        };
+        let moved = PeerConfig {
+            address: [10, 9, 9, 9].into(),
+            ..old.clone()
+        };
+        assert_eq!(change(&old, &moved), Change::Kept(Anew::Moved(old.address)));
+        let by_address = |peer: PeerConfig| PeerConfig {
+            unnumbered: None,
+            ..peer
+        };
+        let (old, moved) = (by_address(old), by_address(moved));
+        assert_eq!(change(&old, &moved), Change::Replaced);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Event, Stop,
+    Event, Gone, Stop,
     changes::{Change, change},
     status::Inquiry,
 };
@@ -26,6 +26,8 @@ use crate::{
     peer::{
         deadlines::doubled,
         driver::{self, Anew, Detail, Driver, Stay},
+        socket_options::interface_name,
+        sockets::scope,
     },
     prefix::Prefix,
     rib::task::{Ending, PeerChange, PeerId, PeerMessage, RibHandle, Settings},
@@ -43,7 +45,7 @@ pub(super) enum Command {
     Apply(Box<SpeakerConfig>, oneshot::Sender<()>),
     Status(Detail, oneshot::Sender<SpeakerStatus>),
     Refresh(String, oneshot::Sender<bool>),
-    Lost(Arc<str>, Arc<[IpAddr]>),
+    Lost(Arc<str>, Arc<[IpAddr]>, Gone),
     Stop(Stop, oneshot::Sender<()>),
 }
 
@@ -151,10 +153,10 @@ impl Core {
                 };
                 let _ = reply.send(known);
             }
-            Command::Lost(interface, addresses) => {
+            Command::Lost(interface, addresses, gone) => {
                 for peer in self.peers.values() {
                     let (interface, addresses) = (Arc::clone(&interface), Arc::clone(&addresses));
-                    peer.tell(driver::Command::Lost(interface, addresses));
+                    peer.tell(driver::Command::Lost(interface, addresses, gone));
                 }
             }
             Command::Stop(..) => {} // run has seen to it
@@ -372,13 +374,17 @@ impl Core {
         let wanted = &self.config.listen;
         self.listeners.retain(|address, _| wanted.contains(address));
         self.listening.retain(|address, _| wanted.contains(address));
-        let keys = Arc::new(keys(&self.config));
+        let all = Arc::new(keys(&self.config, None));
         for address in wanted {
+            let keys = match scope(*address) {
+                0 => Arc::clone(&all),
+                link => Arc::new(keys(&self.config, interface_name(link).as_deref())),
+            };
             match self.listeners.get(address) {
-                Some(listener) => listener.set_keys(Arc::clone(&keys)),
+                Some(listener) => listener.set_keys(keys),
                 None => {
                     let notices = self.notices.0.clone();
-                    let listener = Listener::start(*address, Arc::clone(&keys), notices);
+                    let listener = Listener::start(*address, keys, notices);
                     self.listeners.insert(*address, listener);
                 }
             }

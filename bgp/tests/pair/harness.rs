@@ -36,6 +36,7 @@ pub(crate) fn peer_config(local_asn: u32, asn: u32) -> PeerConfig {
     PeerConfig {
         address: Ipv4Addr::new(192, 0, 2, 1).into(),
         interface: None,
+        unnumbered: None,
         port: 179,
         asn: PeerAsn::Number(asn),
         local_asn,

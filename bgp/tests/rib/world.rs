@@ -73,6 +73,7 @@ pub(crate) fn config(number: u32, kind: PeerKind) -> PeerConfig {
     PeerConfig {
         address: address(number),
         interface: None,
+        unnumbered: None,
         port: 179,
         asn: PeerAsn::Any,
         local_asn: OWN_AS,

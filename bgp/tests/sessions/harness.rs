@@ -63,6 +63,7 @@ pub(crate) fn peer(ours: Ipv4Addr, theirs: Ipv4Addr, asn: u32, their_asn: u32) -
     PeerConfig {
         address: theirs.into(),
         interface: None,
+        unnumbered: None,
         port: PORT,
         asn: PeerAsn::Number(their_asn),
         local_asn: asn,

@@ -109,6 +109,7 @@ impl Scene {
 
 fn peer(name: &str, address: IpAddr) -> PeerStatus {
     PeerStatus {
+        interface: None,
         name: name.into(),
         address,
         asn: Some(64512),

@@ -58,7 +58,7 @@ pub(crate) fn table(peers: &[PeerStatus]) -> String {
     for peer in peers {
         table.row([
             peer.name.clone(),
-            peer.address.to_string(),
+            peer.place(),
             peer.asn.map(|asn| asn.to_string()).unwrap_or_default(),
             kind(peer).into(),
             format!("{:?}", peer.state),
@@ -102,7 +102,7 @@ fn detail(peer: &PeerStatus) -> String {
         let _ = writeln!(text, "{name:<13} {value}");
     };
     line("Peer", peer.name.clone());
-    line("Address", peer.address.to_string());
+    line("Address", peer.place());
     let asn = peer
         .asn
         .map_or_else(|| "not known yet".into(), |asn| asn.to_string());

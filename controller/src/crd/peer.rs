@@ -228,7 +228,7 @@ fn both_families() -> Vec<FamilyName> {
 pub(crate) struct AutoDiscovery {
     /// How.
     pub(crate) mode: DiscoveryMode,
-    /// Where, for `Unnumbered`.
+    /// Where, for `Unnumbered`: an interface, or a pattern for several (`eth*`, `ens?`), which must not mean those of pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) interface: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use bgp::{
     rib::task::Install,
-    speaker::{Event, Speaker},
+    speaker::{Event, Gone, Speaker},
 };
 use fib::{Completeness, DownCause, Fib, LinkEvent};
 use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
@@ -128,7 +128,7 @@ fn kernel(fib: &Fib, journal: Arc<Journal>) {
 }
 
 /// A link event in words, and the addresses whose sessions are over, with their interface.
-pub(super) fn link(event: &LinkEvent) -> (String, Option<(String, Vec<IpAddr>)>) {
+pub(super) fn link(event: &LinkEvent) -> (String, Option<(String, Vec<IpAddr>, Gone)>) {
     match event {
         LinkEvent::Up { interface } => (format!("{} is up", interface.name), None),
         LinkEvent::Down { interface, cause } => {
@@ -144,16 +144,17 @@ pub(super) fn link(event: &LinkEvent) -> (String, Option<(String, Vec<IpAddr>)>)
                 .collect();
             (
                 format!("{} {why}", interface.name),
-                Some((interface.name.clone(), addresses)),
+                Some((interface.name.clone(), addresses, Gone::Interface)),
             )
         }
         LinkEvent::AddressAdded { interface, address } => (
             format!("{} got the address {address}", interface.name),
             None,
         ),
+        LinkEvent::DefaultRoute => ("a default route has changed".into(), None),
         LinkEvent::AddressRemoved { interface, address } => (
             format!("{} lost the address {address}", interface.name),
-            Some((interface.name.clone(), vec![address.ip()])),
+            Some((interface.name.clone(), vec![address.ip()], Gone::Addresses)),
         ),
     }
 }

@@ -5,22 +5,29 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use super::{View, session::Sessions};
+use super::{View, found, session::Sessions};
 use crate::{crd::configuration::ListenMode, problem::Problem};
 
-/// The node's own addresses and those that sessions speak from; every address; or none.
+/// The node's own addresses and those that sessions speak from, link-local ones among them; every address; or none.
 pub(super) fn addresses(
     view: &View<'_>,
     sessions: &Sessions,
     problems: &mut Vec<Problem>,
 ) -> Vec<SocketAddr> {
     let port = view.config.listen_port;
-    let addresses: BTreeSet<IpAddr> = match view.config.listen_mode {
+    let at = |address: IpAddr| SocketAddr::new(address, port);
+    let addresses: BTreeSet<SocketAddr> = match view.config.listen_mode {
         ListenMode::None => BTreeSet::new(),
-        ListenMode::All => [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()].into(),
+        ListenMode::All => [
+            at(Ipv4Addr::UNSPECIFIED.into()),
+            at(Ipv6Addr::UNSPECIFIED.into()),
+        ]
+        .into(),
         ListenMode::NodeIP => {
             let sources = sessions.all().filter_map(|peer| peer.source);
-            view.addresses.each().chain(sources).collect()
+            let on_links = sessions.all().filter_map(|peer| found::listen(view, peer));
+            let addresses = view.addresses.each().chain(sources);
+            addresses.map(at).chain(on_links).collect()
         }
     };
     if addresses.is_empty()
@@ -32,8 +39,5 @@ pub(super) fn addresses(
             "a BGPPeer waits for peers to dial in, but this node has no InternalIP to listen on: add one, or set listenMode: All",
         ));
     }
-    addresses
-        .into_iter()
-        .map(|address| SocketAddr::new(address, port))
-        .collect()
+    addresses.into_iter().collect()
 }

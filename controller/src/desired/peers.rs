@@ -10,15 +10,15 @@ use std::{
 use bgp::{
     config::{
         AddPath, BfdConfig, Connect, Hops, NextHopAddresses, NextHopMode, PeerAsn, PeerConfig,
-        RangeConfig, Ttl,
+        RangeConfig, Ttl, Unnumbered,
     },
     prefix::{Family, Prefix},
 };
 
-use super::{Rule, View, password, policy, session, session::Sessions, topology};
+use super::{Rule, View, found, password, policy, session, session::Sessions, topology};
 use crate::{
     cluster::Node,
-    crd::{self, BGPPeerSpec, Verdicts, configuration::ListenMode, peer::DiscoveryMode},
+    crd::{self, BGPPeerSpec, Verdicts, configuration::ListenMode},
     order,
     problem::Problem,
 };
@@ -27,13 +27,16 @@ use crate::{
 const RANGE_LIMIT: usize = 1000;
 
 /// One end of a session: whom.
-struct Whom {
+pub(super) struct Whom {
     /// What is added to the BGPPeer's name, where it may stand for several.
-    suffix: Option<String>,
-    address: IpAddr,
-    interface: Option<String>,
+    pub(super) suffix: Option<String>,
+    /// Unspecified: not known yet.
+    pub(super) address: IpAddr,
+    pub(super) interface: Option<String>,
+    /// It is known by its interface.
+    pub(super) unnumbered: Option<Unnumbered>,
     /// The node it is, if it is one.
-    node: Option<String>,
+    pub(super) node: Option<String>,
 }
 
 /// The sessions of this node that BGPPeers name.
@@ -61,7 +64,7 @@ pub(super) fn named(view: &View<'_>, problems: &mut Vec<Problem>) -> Sessions {
         }
         let (spec, about) = (&checked(view, spec, &about, problems), about.as_str());
         if let Some(range) = spec.peer_range {
-            let peer = session_with(view, about, spec, &anyone(range.0), problems);
+            let peer = session_with(view, about, spec, &anyone(spec, range.0), problems);
             let range = RangeConfig {
                 range: range.0,
                 peer,
@@ -209,23 +212,17 @@ fn whom(
             suffix: None,
             address,
             interface: spec.source_interface.clone(),
+            unnumbered: None,
             node: node_at(view, address),
         }];
     }
     if let Some(selector) = &spec.peer_selector {
         return nodes(view, selector, about, problems);
     }
-    match spec.auto_discovery.as_ref().map(|discovery| discovery.mode) {
-        Some(DiscoveryMode::DefaultGateway) => gateways(view, about, problems),
-        Some(DiscoveryMode::Unnumbered) => {
-            problems.push(Problem::error(
-                about,
-                "autoDiscovery Unnumbered is not available yet: give the link-local peerAddress and its sourceInterface",
-            ));
-            Vec::new()
-        }
-        None => Vec::new(),
+    if spec.auto_discovery.is_some() {
+        return found::whom(view, spec, about, problems);
     }
+    Vec::new()
 }
 
 fn node_at(view: &View<'_>, address: IpAddr) -> Option<String> {
@@ -257,6 +254,7 @@ fn nodes(
                 suffix: Some(node.clone()),
                 address,
                 interface: None,
+                unnumbered: None,
                 node: Some(node.clone()),
             }),
             None => problems.push(Problem::error(
@@ -274,42 +272,16 @@ fn nodes(
     found
 }
 
-/// Gateways of default routes; of IPv4 where there is one, for one session carries both families.
-fn gateways(view: &View<'_>, about: &str, problems: &mut Vec<Problem>) -> Vec<Whom> {
-    let all = &view.facts.default_gateways;
-    let v4 = all.iter().any(|gateway| gateway.address.is_ipv4());
-    let found: Vec<Whom> = all
-        .iter()
-        .filter(|gateway| gateway.address.is_ipv4() == v4)
-        .map(|gateway| {
-            let link_local =
-                matches!(gateway.address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-            Whom {
-                suffix: Some(gateway.address.to_string()),
-                address: gateway.address,
-                interface: link_local.then(|| gateway.interface.clone()),
-                node: None,
-            }
-        })
-        .collect();
-    if found.is_empty() {
-        problems.push(Problem::warning(
-            about,
-            "this node has no default route, so autoDiscovery DefaultGateway finds nobody; it is looked for again when a link changes",
-        ));
-    }
-    found
-}
-
 /// Who dials from a range: known only when it does.
-fn anyone(range: Prefix) -> Whom {
+fn anyone(spec: &BGPPeerSpec, range: Prefix) -> Whom {
     Whom {
         suffix: None,
         address: match range.family() {
             Family::IPv4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::IPv6 => Ipv6Addr::UNSPECIFIED.into(),
         },
-        interface: None,
+        interface: spec.source_interface.clone(),
+        unnumbered: None,
         node: None,
     }
 }
@@ -338,7 +310,8 @@ fn session_with(
     // further away (or inside our AS) from the node's own address.
     let on_link = internal != Some(true)
         && matches!(ttl, Ttl::Send(1) | Ttl::Security(1))
-        && whom.node.is_none();
+        && whom.node.is_none()
+        || whom.unnumbered.is_some();
     let source = spec.source_address.or_else(|| {
         view.addresses
             .like(whom.address)
@@ -348,6 +321,7 @@ fn session_with(
     PeerConfig {
         address: whom.address,
         interface: whom.interface.clone(),
+        unnumbered: whom.unnumbered.clone(),
         port: spec.peer_port,
         asn,
         local_asn,
@@ -364,7 +338,7 @@ fn session_with(
             .iter()
             .map(|family| Family::from(*family))
             .collect(),
-        extended_next_hop: spec.extended_next_hop,
+        extended_next_hop: spec.extended_next_hop || whom.unnumbered.is_some(),
         add_path: AddPath {
             receive: spec.add_path.receive,
             send_max: spec.add_path.send_max,
@@ -444,6 +418,9 @@ fn connect(
                 "it waits for the peer to dial, but listenMode is None: nobody can; set listenMode: NodeIP, or let us dial",
             ));
         }
+        return Connect::Passive;
+    }
+    if whom.address.is_unspecified() {
         return Connect::Passive;
     }
     match (&whom.node, view.addresses.like(whom.address)) {

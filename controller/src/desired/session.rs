@@ -57,6 +57,7 @@ pub(super) fn between_nodes(
     PeerConfig {
         address,
         interface: None,
+        unnumbered: None,
         port: view.config.listen_port,
         asn: PeerAsn::Number(view.cluster.asn(node)),
         local_asn: view.asn,

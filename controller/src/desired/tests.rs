@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use discovery::Link;
+
 use super::{Duty, Facts, Gateway, InForce, desired, view::view};
 use crate::cluster::{Cluster, files};
 
@@ -23,7 +25,8 @@ fn cases() -> Vec<PathBuf> {
 }
 
 /// The first line of a case: `# nodes: NAME…` and, as a rule of its own, `# facts: restarted draining drained deleted gateway=ADDRESS%INTERFACE
-/// topology=mesh leaving=NODE,NODE`.
+/// topology=mesh leaving=NODE,NODE link=NAME,WORD…`; of a link `up`, `mute`, `ours=ADDRESS`, `router=ADDRESS` (several: the first
+/// is the one that counts), `hosts=N`.
 fn header(text: &str) -> (Vec<String>, Facts) {
     let words = |key: &str| {
         text.lines()
@@ -45,6 +48,11 @@ fn header(text: &str) -> (Vec<String>, Facts) {
             "deleted" => facts.deleted = true,
             other if other.starts_with("topology=") => facts.topology = Some(topology(other)),
             other if other.starts_with("leaving=") => facts.leaving = Some(topology(other)),
+            other if other.starts_with("link=") => {
+                let links = facts.links.get_or_insert_default();
+                let (name, link) = link(other, links.len());
+                links.insert(name, link);
+            }
             other => {
                 let gateway = other.strip_prefix("gateway=").expect("a known fact");
                 let (address, interface) = gateway.split_once('%').expect("ADDRESS%INTERFACE");
@@ -56,6 +64,31 @@ fn header(text: &str) -> (Vec<String>, Facts) {
         }
     }
     (words("# nodes:"), facts)
+}
+
+/// `link=NAME,WORD…`, the next one after so many.
+fn link(fact: &str, before: usize) -> (String, Link) {
+    let mut words = fact.split(',');
+    let name = words.next().and_then(|word| word.strip_prefix("link="));
+    let mut link = Link {
+        index: u32::try_from(before).unwrap() + 2,
+        ..Link::default()
+    };
+    for word in words {
+        match word.split_once('=') {
+            None if word == "up" => link.up = true,
+            None if word == "mute" => link.mute = Some("we are mute".into()),
+            Some(("ours", address)) => link.address = Some(address.parse().unwrap()),
+            Some(("router", address)) => {
+                let address = address.parse().unwrap();
+                link.router.get_or_insert(address);
+                link.routers.insert(address);
+            }
+            Some(("hosts", count)) => link.hosts = count.parse().unwrap(),
+            other => panic!("{other:?} says nothing of a link"),
+        }
+    }
+    (name.unwrap().to_owned(), link)
 }
 
 /// `…=mesh`, or the names of reflectors.

@@ -162,6 +162,10 @@ fn peer(peer: &PeerConfig) -> Value {
         "address",
         format!("{}{}", peer.address, interface.unwrap_or_default()).into(),
     );
+    if let Some(known) = &peer.unnumbered {
+        let note = known.note.as_deref();
+        say("unnumbered", note.map_or(true.into(), Into::into));
+    }
     say(
         "asn",
         match peer.asn {

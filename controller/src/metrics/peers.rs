@@ -104,7 +104,7 @@ fn sessions(named: &[&PeerStatus], desired: &Desired, page: &mut Page<'_>) -> fm
         named.iter().map(|peer| {
             let labels = [
                 ("peer", peer.name.clone()),
-                ("address", peer.address.to_string()),
+                ("address", peer.place()),
                 (
                     "asn",
                     peer.asn.map(|asn| asn.to_string()).unwrap_or_default(),

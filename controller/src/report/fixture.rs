@@ -73,6 +73,7 @@ pub(crate) fn kernel(ipv4: fib::Counts) -> fib::Status {
 pub(crate) fn session(name: &str, state: SessionState) -> PeerStatus {
     PeerStatus {
         name: name.into(),
+        interface: None,
         address: Ipv4Addr::new(10, 0, 0, 254).into(),
         asn: Some(65001),
         local_asn: 64512,

@@ -8,7 +8,7 @@ use std::{
 use hashbrown::HashSet;
 
 use crate::{
-    event::Event,
+    event::{Event, LinkEvent},
     guard::Gate,
     kernel::{KernelEvent, Key, Marks, Owner, RouteEvent, RouteEventKind},
     network::Failure as NeighbourFailure,
@@ -203,6 +203,9 @@ impl Reconciler {
                     RouteEventKind::Gone => self.network.remove_route(prefix, &route),
                     RouteEventKind::Added => self.network.add_route(prefix, route, false),
                     RouteEventKind::Replaced => self.network.add_route(prefix, route, true),
+                }
+                if prefix.prefix() == 0 {
+                    self.link_events.push(LinkEvent::DefaultRoute);
                 }
                 if let Some(layer) = slot {
                     self.observe_occupant(now, Key { layer, prefix }, kind, by);

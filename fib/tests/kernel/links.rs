@@ -102,6 +102,23 @@ fn an_interface_that_goes_away_takes_its_routes_and_is_told_at_once() {
 }
 
 #[test]
+fn a_default_route_that_comes_moves_or_goes_is_told() {
+    in_a_node(|| async {
+        let fib = start(open_config()).await;
+        let mut links = fib.link_events();
+        for change in [
+            "route add default via 10.0.0.2",
+            "route replace default via 10.0.1.2",
+            "route del default",
+        ] {
+            ip(change);
+            let told = async { while links.recv().await.unwrap() != LinkEvent::DefaultRoute {} };
+            tokio::time::timeout(PATIENCE, told).await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn carrier_and_addresses_are_told_with_their_subnets() {
     in_a_node(|| async {
         let fib = start(open_config()).await;

@@ -155,6 +155,7 @@ impl Station {
         PeerConfig {
             address: self.peer.into(),
             interface: None,
+            unnumbered: None,
             port: 179,
             asn: PeerAsn::Number(self.asn),
             local_asn: self.asn,

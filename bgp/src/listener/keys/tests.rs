@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{Algorithm, Multipath, PeerConfig, RangeConfig},
+    config::{Algorithm, Multipath, PeerConfig, RangeConfig, Unnumbered},
     rib::fixture,
 };
 
@@ -70,12 +70,37 @@ fn config<'a>(whose: impl IntoIterator<Item = (Prefix, &'a str)>) -> SpeakerConf
     config
 }
 
+#[test]
+fn a_listener_of_one_link_holds_whoever_is_there_to_the_key_of_that_link() {
+    let mut config = config([]);
+    for (link, text) in [("eth1", "first"), ("eth2", "second")] {
+        let peer = PeerConfig {
+            address: Ipv6Addr::UNSPECIFIED.into(),
+            interface: Some(link.into()),
+            unnumbered: Some(Unnumbered::default()),
+            password: password(text),
+            ..fixture::peer_config()
+        };
+        config.peers.insert(link.into(), peer);
+    }
+    let told = |link| {
+        let keys = keys(&config, Some(link)).md5.into_iter();
+        let words = |(whose, key): (Prefix, Box<[u8]>)| {
+            format!("{whose} {}", String::from_utf8_lossy(&key))
+        };
+        keys.map(words).collect::<Vec<_>>()
+    };
+    assert_eq!(told("eth1"), ["fe80::/10 first"]);
+    assert_eq!(told("eth2"), ["fe80::/10 second"]);
+    assert!(told("eth3").is_empty());
+}
+
 /// The keys for these, in words.
 fn told(whose: &[(&str, &str)]) -> Vec<String> {
     let parsed = whose
         .iter()
         .map(|(prefix, text)| (prefix.parse().expect("a prefix"), *text));
-    let keys = keys(&config(parsed)).md5;
+    let keys = keys(&config(parsed), None).md5;
     keys.iter()
         .map(|(prefix, key)| format!("{prefix} {}", String::from_utf8_lossy(key)))
         .collect()
@@ -110,12 +135,12 @@ fn a_thousand_nodes_in_several_networks_take_a_key_for_each_network() {
             "mesh",
         )
     });
-    assert_eq!(keys(&config(nodes)).md5.len(), 4);
+    assert_eq!(keys(&config(nodes), None).md5.len(), 4);
     let nodes = (1..=1000_u128).map(|node| {
         let address = Ipv6Addr::from((0xfd00_u128 << 112) + (node << 64) + 1);
         (Prefix::host(address.into()), "mesh")
     });
-    let of_v6: Vec<_> = keys(&config(nodes)).md5.into_keys().collect();
+    let of_v6: Vec<_> = keys(&config(nodes), None).md5.into_keys().collect();
     assert_eq!(of_v6, ["fd00::/54".parse().expect("a prefix")]);
 }
 
@@ -184,7 +209,7 @@ fn a_peer_with_tcp_ao_has_keys_of_its_own_and_lies_under_no_md5_key() {
     assert_eq!(told(&whose), ["10.0.0.1/32 mesh", "10.0.0.3/32 mesh"]);
     let parsed = whose.map(|(prefix, text)| (prefix.parse().expect("a prefix"), text));
     let expected = [("10.0.0.2".parse().expect("a prefix"), [ao()].into())];
-    assert_eq!(keys(&config(parsed)).ao, expected.into());
+    assert_eq!(keys(&config(parsed), None).ao, expected.into());
 }
 
 proptest! {
@@ -201,7 +226,7 @@ proptest! {
                 (Prefix::new(address, length).expect("a prefix"), passwords[which])
             })
             .collect();
-        let keys = keys(&config(whose.clone())).md5;
+        let keys = keys(&config(whose.clone()), None).md5;
         for host in 0..32 {
             let address = IpAddr::from(Ipv4Addr::from(base + host));
             let longest = whose

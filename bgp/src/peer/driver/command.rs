@@ -19,6 +19,7 @@ use crate::{
     bfd::Watch,
     config::{Password, PeerConfig},
     peer::{fsm::Event, socket_options::ao, sockets},
+    speaker::Gone,
     wire::{Cease, Notification},
 };
 
@@ -36,8 +37,8 @@ pub(crate) enum Command {
         /// What has to begin anew over it.
         anew: Anew,
     },
-    /// This interface is gone or lost its carrier, and these were our addresses on it.
-    Lost(Arc<str>, Arc<[IpAddr]>),
+    /// So much of this interface is gone, and these were our addresses on it.
+    Lost(Arc<str>, Arc<[IpAddr]>, Gone),
     /// How it is.
     Report(Detail, oneshot::Sender<PeerReport>),
     /// The end, for good: this is said first.
@@ -56,6 +57,8 @@ pub(crate) enum Anew {
     Nothing,
     /// The attempts to get a session; one that is up stays.
     Attempts,
+    /// What is with this address, where the peer, which is known by its link, is no more; and the attempts to get a session.
+    Moved(IpAddr),
     /// The session, for this reason.
     Session(String),
 }
@@ -72,7 +75,7 @@ impl Running {
                 router_id,
                 anew,
             } => self.reconfigure(config, router_id, anew),
-            Command::Lost(interface, addresses) => self.lost(&interface, &addresses),
+            Command::Lost(interface, addresses, gone) => self.lost(&interface, &addresses, gone),
             Command::Report(detail, reply) => {
                 let of_session = self.routes.connection();
                 let link = self.links.iter().find(|link| Some(link.id) == of_session);
@@ -135,6 +138,7 @@ impl Running {
                 notification: Notification::cease(Cease::OtherConfigurationChange),
                 reason,
             }),
+            (None, Anew::Moved(from)) => self.moved(from),
             (None, Anew::Attempts) => self.feed(Event::Reconsider),
             (None, Anew::Nothing) => {}
         }
@@ -155,12 +159,34 @@ impl Running {
         None
     }
 
-    fn lost(&mut self, interface: &str, addresses: &[IpAddr]) {
-        let bound = self.fsm.config().interface.as_deref() == Some(interface);
+    /// A session with whoever dialled in from another address than the one known goes on.
+    fn moved(&mut self, from: IpAddr) {
+        let config = self.fsm.config();
+        let link = config.interface.as_deref().unwrap_or("?");
+        let note = config
+            .unnumbered
+            .as_ref()
+            .and_then(|known| known.note.as_deref());
+        let reason = match (config.address, note) {
+            (address, Some(note)) if address.is_unspecified() => note.to_owned(),
+            (address, _) => format!("the router on {link} is {address} now"),
+        };
+        let lost = |link: &Link| config.address.is_unspecified() || link.remote.ip() == from;
+        if self.links.iter().any(lost) {
+            self.feed(Event::PathDead(reason));
+        }
+        self.feed(Event::Reconsider);
+    }
+
+    fn lost(&mut self, interface: &str, addresses: &[IpAddr], gone: Gone) {
+        let bound =
+            gone == Gone::Interface && self.fsm.config().interface.as_deref() == Some(interface);
         let ours = |link: &Link| addresses.contains(&link.local.ip());
         if bound || self.links.iter().any(ours) {
-            let reason = format!("interface {interface} is gone or has no carrier");
-            self.feed(Event::PathDead(reason));
+            self.feed(Event::PathDead(match gone {
+                Gone::Interface => format!("interface {interface} is gone or has no carrier"),
+                Gone::Addresses => format!("our address is gone from interface {interface}"),
+            }));
         }
     }
 

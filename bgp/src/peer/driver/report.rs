@@ -1,6 +1,11 @@
 //! What a peer's task tells: status, flight recorder, events, and hints for whoever has to find out what is wrong.
 
-use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use tokio::sync::{broadcast, oneshot};
 
@@ -166,6 +171,18 @@ impl Reporter {
                 Some(format!("{last}; the last session ended: {ended}"))
             }
             (last, _) => last.clone(),
+        }
+    }
+
+    fn shown_hint(&self, fsm: &Fsm) -> Option<String> {
+        let hint = self
+            .hint
+            .clone()
+            .or_else(|| fsm.waits_for_bfd().then(|| WAITS_FOR_BFD.into()))
+            .or_else(|| hints::waiting(self.state, fsm.config()));
+        match (hint, hints::noted(self.state, fsm.config())) {
+            (Some(hint), Some(note)) => Some(format!("{hint} {note}")),
+            (hint, note) => hint.or(note),
         }
     }
 
@@ -355,7 +372,11 @@ impl Reporter {
             bfd,
             status: PeerStatus {
                 name: self.name.to_string(),
-                address: config.address,
+                address: match session {
+                    Some((_, ref connected)) => connected.remote.ip(),
+                    None => config.address,
+                },
+                interface: config.interface.clone().filter(|_| of_link(config)),
                 asn: self.asn,
                 local_asn: config.local_asn,
                 kind: session
@@ -367,11 +388,7 @@ impl Reporter {
                 since: self.since,
                 established_count: self.established,
                 last_error: self.why_not_up(),
-                hint: self
-                    .hint
-                    .clone()
-                    .or_else(|| fsm.waits_for_bfd().then(|| WAITS_FOR_BFD.into()))
-                    .or_else(|| hints::waiting(self.state, config)),
+                hint: self.shown_hint(fsm),
                 last_notification: self.last_notification,
                 session: session.map(|((_, agreed), connected)| shown(agreed, &connected)),
                 bfd: None,
@@ -384,6 +401,12 @@ impl Reporter {
             },
         }
     }
+}
+
+/// Whether its address says who it is on its link only.
+fn of_link(config: &PeerConfig) -> bool {
+    config.unnumbered.is_some()
+        || matches!(config.address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn shown(agreed: &Negotiated, connected: &Connected) -> SessionStatus {

@@ -42,7 +42,11 @@ impl Core {
     }
 
     fn who(&self, stream: &TcpStream, remote: SocketAddr) -> Option<Arc<str>> {
-        let names = self.by_address.get(&remote.ip())?;
+        let known = self.by_address.get(&remote.ip());
+        let on_link = || self.on_link(remote);
+        let Some(names) = known else {
+            return on_link();
+        };
         let local = sockets::canonical(stream.local_addr().ok()?).ip();
         let link_local =
             matches!(remote.ip(), IpAddr::V6(address) if address.is_unicast_link_local());
@@ -60,13 +64,30 @@ impl Core {
             .find(|(_, peer)| fits(peer))
             .or_else(|| candidates().find(|_| !link_local))
             .map(|(name, _)| Arc::clone(name))
+            .or_else(on_link)
+    }
+
+    /// Who is known by the link that somebody with a link-local address dialled in over.
+    fn on_link(&self, remote: SocketAddr) -> Option<Arc<str>> {
+        let interface = link_of(remote)?;
+        let mut peers = self.peers.iter();
+        let found = peers.find(|(_, peer)| {
+            let of_link = peer.config.unnumbered.is_some() && peer.range.is_none();
+            of_link && peer.config.interface.as_deref() == Some(&interface)
+        });
+        found.map(|(name, _)| Arc::clone(name))
     }
 
     async fn accepted_from_range(&mut self, stream: TcpStream, remote: SocketAddr) {
         let host = Prefix::host(remote.ip());
+        let link = link_of(remote);
         let ranges = self.config.ranges.iter();
         let found = ranges
             .filter(|(_, range)| range.range.contains(&host))
+            .filter(|(_, range)| {
+                let bound = link.is_some() && range.peer.interface.is_some();
+                !bound || range.peer.interface == link
+            })
             .max_by_key(|(_, range)| range.range.length());
         let Some((range_name, range)) = found else {
             return refuse(&stream, remote, "not a neighbor");
@@ -88,10 +109,13 @@ impl Core {
         self.full.remove(range_name);
         let mut config = member(range, remote.ip(), &range.peer);
         config.port = remote.port();
-        if matches!(remote.ip(), IpAddr::V6(address) if address.is_unicast_link_local()) {
-            config.interface = interface_name(sockets::scope(remote));
-        }
-        let (range_name, name) = (range_name.clone(), format!("{range_name}/{}", remote.ip()));
+        // The same address on another link is somebody else.
+        let who = match &link {
+            Some(link) => format!("{}%{link}", remote.ip()),
+            None => remote.ip().to_string(),
+        };
+        config.interface = link.or(config.interface);
+        let (range_name, name) = (range_name.clone(), format!("{range_name}/{who}"));
         let (name, driver) = self.add(&name.into(), Arc::new(config), Some(range_name));
         self.index();
         if let Some(peer) = self.peers.get(&name) {
@@ -109,6 +133,16 @@ impl Core {
             }
         }
         self.spawn(name, driver, Duration::ZERO);
+    }
+}
+
+/// The interface that somebody with a link-local address is on.
+fn link_of(remote: SocketAddr) -> Option<String> {
+    match remote.ip() {
+        IpAddr::V6(address) if address.is_unicast_link_local() => {
+            interface_name(sockets::scope(remote))
+        }
+        _ => None,
     }
 }
 

@@ -207,7 +207,7 @@ fn of_session(sight: &Sight, peer: &PeerStatus, reason: &'static str, what: Stri
         warning: false,
         reason,
         action: "Peering",
-        note: format!("{} ({}): {what}", peer.name, peer.address),
+        note: format!("{} ({}): {what}", peer.name, peer.place()),
         problems: Vec::new(),
     }
 }

@@ -135,7 +135,7 @@ fn state(peer: &PeerStatus) -> PeerState {
     };
     PeerState {
         name: peer.name.clone(),
-        address: peer.address.to_string(),
+        address: peer.place(),
         node: peer.mesh,
         asn: peer.asn,
         state: format!("{:?}", peer.state),
