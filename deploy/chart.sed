@@ -21,6 +21,8 @@ s/^( *imagePullPolicy:) (.*)$/\1 {{ .Values.imagePullPolicy | default "\2" }}/
 /^            memory: 1Gi$/a\
           {{- end }}
 
+s/^( *add: \[NET_ADMIN, NET_BIND_SERVICE)\]$/\1{{ range .Values.capabilities }}, {{ . }}{{ end }}]/
+
 s/^( *value:) 127\.0\.0\.1:9179$/\1 {{ include "routelet.metrics" . }}/
 s/\{host: 127\.0\.0\.1, port: 9179/{ {{ include "routelet.probe" . }}/
 /^        # Metrics and health/i\
