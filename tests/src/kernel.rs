@@ -70,6 +70,17 @@ impl Route {
     }
 }
 
+impl Route {
+    /// The interfaces it leaves by, sorted.
+    #[must_use]
+    pub fn devices(&self) -> Vec<String> {
+        let hops = self.nexthops.iter().filter_map(|hop| hop.dev.clone());
+        let mut all: Vec<String> = self.dev.iter().cloned().chain(hops).collect();
+        all.sort();
+        all
+    }
+}
+
 /// routelet's protocol number, as iproute2 shows it.
 pub const OURS: &str = "179";
 

@@ -119,5 +119,5 @@ fn every_shipped_topology_is_one_that_containerlab_and_the_runner_take() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 8);
 }

@@ -32,4 +32,5 @@ mod the_cluster_is_told_how_its_nodes_are;
 mod the_cluster_says_who_peers;
 mod the_stand_in_answers_like_the_real_one;
 mod topologies_converge;
+mod unnumbered;
 mod zero_configuration_mesh;

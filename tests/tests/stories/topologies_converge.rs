@@ -88,6 +88,38 @@ fn dual_homed_converges() {
 }
 
 #[test]
+fn unnumbered_converges() {
+    story("unnumbered", |lab| {
+        converges(lab)?;
+        let cluster = lab.converged()?;
+        for member in &cluster.members {
+            let others = cluster.members.iter();
+            for other in others.filter(|other| other.name != member.name) {
+                for cidr in &other.facts.pod_cidrs {
+                    let route = member.container.our_route(cidr)?;
+                    ensure!(
+                        route.devices() == ["eth1", "eth2"],
+                        "{}: not both uplinks: {route:?}",
+                        member.name
+                    );
+                }
+            }
+            let uplinks = ["-4", "-br", "address", "show", "dev"];
+            for uplink in ["eth1", "eth2"] {
+                let words = [&["ip"], &uplinks[..], &[uplink]].concat();
+                let addresses = member.container.run(&words)?;
+                ensure!(
+                    addresses.split_whitespace().nth(2).is_none(),
+                    "{}: an IPv4 address on an uplink: {addresses}",
+                    member.name
+                );
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn cluster_converges() {
     if let Err(why) = programs::folder() {
         println!("skipped: {why:#}");
