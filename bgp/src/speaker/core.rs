@@ -230,12 +230,11 @@ impl Core {
     /// Collectors and files as the configuration says; those that stay the same are not touched.
     fn monitor(&mut self) {
         let wanted = &self.config.collectors;
-        let stays =
-            |name: &String, collector: &Collector| wanted.get(name) == Some(collector.config());
-        let mut gone: BTreeMap<String, Collector> = self
-            .collectors
-            .extract_if(.., |name, one| !stays(name, one))
-            .collect();
+        let (stay, mut gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.collectors)
+                .into_iter()
+                .partition(|(name, one)| wanted.get(name) == Some(one.config()));
+        self.collectors = stay;
         for (name, config) in wanted {
             self.collectors.entry(name.clone()).or_insert_with(|| {
                 let before = gone.remove(name);
