@@ -191,7 +191,7 @@ impl Room {
     }
 
     /// So many were written. Says whether the Rib waits to hear that there is room again.
-    pub(crate) fn subtract(&self, octets: usize) -> bool {
+    pub fn subtract(&self, octets: usize) -> bool {
         let before = self.queued.fetch_sub(octets, Ordering::AcqRel);
         let left = before.saturating_sub(octets);
         left <= Self::LIMIT / 2 && self.awaited.swap(false, Ordering::AcqRel)

@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
@@ -11,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
@@ -20,7 +19,9 @@ use tokio::{
 };
 
 use super::super::{
-    fsm::{ConnectionId, Event, Loss},
+    fsm::{ConnectionId, Loss},
+    incoming::{Incoming, Read, Seen},
+    outgoing::Outgoing,
     socket_options::{ao, set_md5_key},
     sockets,
 };
@@ -31,13 +32,11 @@ use crate::{
     peer::negotiate::Negotiated,
     prefix::{Family, Prefix},
     status::SignedWith,
-    wire::{self, Kind, Limit, Message, Notification},
+    wire::{Kind, Message, Notification},
 };
 
 /// Octets read at once. The chunk belongs to the thread: a thousand idle sessions need none.
 const CHUNK: usize = 256 * 1024;
-/// Pieces written at once.
-const PIECES: usize = 64;
 /// Octets written before others get their turn.
 const BURST: usize = 1024 * 1024;
 
@@ -51,18 +50,12 @@ pub(super) struct Link {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     stream: TcpStream,
-    context: wire::Context,
+    incoming: Incoming,
+    outgoing: Outgoing,
     /// What records of it say; without AS numbers until the OPENs have met.
     ends: Ends,
-    /// Set once the OPENs have met.
-    limit: Option<Limit>,
-    /// What was read but is not a whole message yet, or stands behind an OPEN.
-    unparsed: Vec<u8>,
-    /// Nothing that comes now is of interest: it broke the rules, or is gone.
-    deaf: bool,
     /// The socket takes no more for ever; what it still has to say is read.
     mute: bool,
-    waiting: VecDeque<Piece>,
     /// The socket was full when last asked.
     blocked: bool,
     patience: Duration,
@@ -70,12 +63,6 @@ pub(super) struct Link {
     keys: Option<Keys>,
     /// Our OPEN and theirs, as they went over the wire.
     opens: [Bytes; 2],
-}
-
-/// One or more whole messages on their way out.
-struct Piece {
-    octets: Bytes,
-    of_rib: bool,
 }
 
 /// What became of the key of a connection.
@@ -93,17 +80,6 @@ pub(super) enum Progress {
     Messages(Read),
     /// The end.
     Lost(Loss, String),
-}
-
-/// What was in a chunk.
-#[derive(Default)]
-pub(super) struct Read {
-    /// For the Fsm, in order; UPDATEs that follow each other together.
-    pub(super) events: Vec<Event>,
-    /// All messages.
-    pub(super) messages: u64,
-    /// UPDATEs among them.
-    pub(super) updates: u64,
 }
 
 /// How much was written.
@@ -133,12 +109,9 @@ impl Link {
                 local: Some(local.ip()),
             },
             stream,
-            context: wire::Context::default(),
-            limit: None,
-            unparsed: Vec::new(),
-            deaf: false,
+            incoming: Incoming::new(id),
+            outgoing: Outgoing::default(),
             mute: false,
-            waiting: VecDeque::new(),
             blocked: false,
             patience,
             keys,
@@ -188,36 +161,22 @@ impl Link {
 
     /// From here on messages are read and written by what was agreed.
     pub(super) fn agreed(&mut self, agreed: &Negotiated, local_asn: u32) {
-        self.context = agreed.context;
+        self.incoming.agreed(agreed.context);
+        self.outgoing.agreed(agreed.context);
         self.ends.peer_asn = agreed.asn;
         self.ends.local_asn = local_asn;
-        // We offer extended messages always, and so have to take them.
-        self.limit = Some(Limit::Extended);
         self.patience = agreed.hold;
         self.set_patience(agreed.hold);
     }
 
-    /// Queues a message of the session itself. A KEEPALIVE is left out where UPDATEs wait: they say the same
-    /// (the first one of a session, which says more, comes before any UPDATE); or where the peer takes nothing anyway.
+    /// Queues a message of the session itself; says whether it is worth sending.
     pub(super) fn send(&mut self, message: &Message) -> bool {
-        let updates = self.waiting.iter().any(|piece| piece.of_rib);
-        let stuck = self.waiting.len() >= PIECES;
-        if matches!(message, Message::Keepalive) && (updates || stuck) {
+        let Some(octets) = self.outgoing.send(message) else {
             return false;
-        }
-        let mut octets = BytesMut::new();
-        if let Err(error) = message.write(&self.context, &mut octets) {
-            tracing::error!(%error, "a message of ours cannot be written");
-            return false;
-        }
-        let octets = octets.freeze();
+        };
         if let (Message::Open(_), [sent, _]) = (message, &mut self.opens) {
-            *sent = octets.clone();
+            *sent = octets;
         }
-        self.waiting.push_back(Piece {
-            octets,
-            of_rib: false,
-        });
         true
     }
 
@@ -227,14 +186,11 @@ impl Link {
         messages: &mut mpsc::UnboundedReceiver<Bytes>,
         context: &mut Context<'_>,
     ) {
-        while self.waiting.len() < PIECES {
+        while self.outgoing.has_room() {
             let Poll::Ready(Some(octets)) = messages.poll_recv(context) else {
                 return;
             };
-            self.waiting.push_back(Piece {
-                octets,
-                of_rib: true,
-            });
+            self.outgoing.push(octets);
         }
     }
 
@@ -249,18 +205,13 @@ impl Link {
         context: &mut Context<'_>,
         recorder: Option<&Recorder>,
     ) -> Poll<Progress> {
-        if self.deaf {
+        if self.incoming.is_deaf() {
             return Poll::Pending;
         }
-        if !self.unparsed.is_empty() {
-            let rest = std::mem::take(&mut self.unparsed);
-            let (read, left) = self.parse(&rest, recorder);
-            self.unparsed = rest;
-            self.unparsed
-                .drain(..self.unparsed.len().saturating_sub(left));
-            if read.messages > 0 || self.deaf {
-                return Poll::Ready(Progress::Messages(read));
-            }
+        let mut tape = Tape::new(self.ends, &mut self.opens, recorder);
+        if let Some(read) = self.incoming.resume(|seen| tape.note(seen)) {
+            tape.record();
+            return Poll::Ready(Progress::Messages(read));
         }
         SCRATCH.with_borrow_mut(|chunk| self.read_chunk(chunk, context, recorder))
     }
@@ -272,11 +223,11 @@ impl Link {
         recorder: Option<&Recorder>,
     ) -> Poll<Progress> {
         chunk.resize(CHUNK, 0);
-        let kept = self.unparsed.len();
+        let kept = self.incoming.unparsed().len();
         let Some((before, room)) = chunk.split_at_mut_checked(kept) else {
             return self.give_up(Loss::Closed, "more was kept than a message can be".into());
         };
-        before.copy_from_slice(&self.unparsed);
+        before.copy_from_slice(self.incoming.unparsed());
         let mut buffer = ReadBuf::new(room);
         match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
             Ok(()) if buffer.filled().is_empty() => {
@@ -285,9 +236,9 @@ impl Link {
             Ok(()) => {
                 let count = buffer.filled().len();
                 let whole = chunk.get(..kept.saturating_add(count)).unwrap_or_default();
-                let (read, left) = self.parse(whole, recorder);
-                let rest = whole.get(whole.len().saturating_sub(left)..);
-                self.unparsed = rest.unwrap_or_default().to_vec();
+                let mut tape = Tape::new(self.ends, &mut self.opens, recorder);
+                let read = self.incoming.take(whole, |seen| tape.note(seen));
+                tape.record();
                 Poll::Ready(Progress::Messages(read))
             }
             Err(error) => {
@@ -298,87 +249,8 @@ impl Link {
     }
 
     fn give_up(&mut self, loss: Loss, reason: String) -> Poll<Progress> {
-        self.deaf = true;
+        self.incoming.deafen();
         Poll::Ready(Progress::Lost(loss, reason))
-    }
-
-    /// Messages up to an OPEN (what follows it may have to be read otherwise) or an error, and how many octets are left.
-    fn parse(&mut self, mut octets: &[u8], recorder: Option<&Recorder>) -> (Read, usize) {
-        let mut read = Read::default();
-        let mut records = BytesMut::new();
-        let mut updates = Vec::new();
-        while !octets.is_empty() {
-            let message = match wire::frame(octets, self.limit.unwrap_or_default()) {
-                Ok(None) => break,
-                Ok(Some(frame)) => {
-                    octets = octets.get(frame.octets().len()..).unwrap_or_default();
-                    if let (Kind::Open, [_, received]) = (frame.kind(), &mut self.opens) {
-                        *received = Bytes::copy_from_slice(frame.octets());
-                    }
-                    if frame.kind() == Kind::Update && self.limit.is_none() {
-                        // Out of place whatever it says.
-                        Ok(Some(Message::Update(wire::Update::default())))
-                    } else {
-                        let message = frame.message(&self.context);
-                        if frame.kind() == Kind::Update && recorder.is_some() {
-                            self.record(&message, frame.octets(), &mut records);
-                        }
-                        message
-                    }
-                }
-                Err(error) => Err(error),
-            };
-            read.messages = read.messages.saturating_add(1);
-            match message {
-                Ok(Some(Message::Update(update))) => {
-                    read.updates = read.updates.saturating_add(1);
-                    updates.push(update);
-                    continue;
-                }
-                Ok(None) => continue,
-                other => {
-                    flush(&mut updates, self.id, &mut read.events);
-                    match other {
-                        Ok(Some(message)) => {
-                            let open = matches!(message, Message::Open(_));
-                            read.events.push(Event::Received(self.id, message));
-                            if open {
-                                break;
-                            }
-                        }
-                        Ok(None) => {}
-                        Err(error) => {
-                            let reason = format!("malformed message: {error}");
-                            let said = error.notification();
-                            read.events.push(Event::Malformed(self.id, said, reason));
-                            self.deaf = true;
-                            octets = &[];
-                        }
-                    }
-                }
-            }
-        }
-        flush(&mut updates, self.id, &mut read.events);
-        if let Some(recorder) = recorder {
-            recorder.record(records.freeze());
-        }
-        (read, octets.len())
-    }
-
-    /// Writes an UPDATE down, whatever it says.
-    fn record(
-        &self,
-        message: &Result<Option<Message>, wire::WireError>,
-        octets: &[u8],
-        records: &mut BytesMut,
-    ) {
-        let family = match message {
-            Ok(Some(Message::Update(update))) => update.family(),
-            _ => None,
-        };
-        let family = family.unwrap_or(Family::IPv4);
-        let now = SystemTime::now();
-        mrt::message(&self.ends, &self.context, family, octets, now, records);
     }
 
     /// Whether the kernel holds octets for us, or the end of the stream: a word that was said in time but not heard yet.
@@ -391,36 +263,32 @@ impl Link {
 
     /// Whether octets of ours wait for the socket.
     pub(super) fn has_unsent(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.outgoing.is_empty()
     }
 
     /// Writes what waits, as far as the socket takes it. Ready when something went out.
     pub(super) fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Written> {
         let mut written = Written::default();
         let mut total = 0_usize;
-        while !self.waiting.is_empty() && !self.mute && total < BURST {
+        while !self.outgoing.is_empty() && !self.mute && total < BURST {
             let Poll::Ready(ready) = self.stream.poll_write_ready(context) else {
                 self.set_blocked(true);
                 break;
             };
-            let slices: smallvec::SmallVec<[IoSlice<'_>; PIECES]> = self
-                .waiting
-                .iter()
-                .take(PIECES)
-                .map(|piece| IoSlice::new(&piece.octets))
-                .collect();
+            let slices: smallvec::SmallVec<[IoSlice<'_>; Outgoing::PIECES]> =
+                self.outgoing.pieces().map(IoSlice::new).collect();
             match ready.and_then(|()| self.stream.try_write_vectored(&slices)) {
                 Ok(count) => {
                     drop(slices);
                     total = total.saturating_add(count);
-                    written.of_rib = written.of_rib.saturating_add(self.went_out(count));
+                    written.of_rib = written.of_rib.saturating_add(self.outgoing.went_out(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // Its last words may still stand in the receive buffer: reading tells what happened.
                 Err(_) => self.mute = true,
             }
         }
-        if self.waiting.is_empty() {
+        if self.outgoing.is_empty() {
             self.set_blocked(false);
         }
         if total == 0 {
@@ -428,24 +296,6 @@ impl Link {
         } else {
             Poll::Ready(written)
         }
-    }
-
-    /// Takes `count` written octets off what waits; gives how many of them the Rib counts.
-    fn went_out(&mut self, mut count: usize) -> usize {
-        let mut of_rib = 0_usize;
-        while let Some(piece) = self.waiting.front_mut() {
-            let step = count.min(piece.octets.len());
-            if piece.of_rib {
-                of_rib = of_rib.saturating_add(step);
-            }
-            count = count.saturating_sub(step);
-            if step < piece.octets.len() {
-                piece.octets.advance(step);
-                break;
-            }
-            self.waiting.pop_front();
-        }
-        of_rib
     }
 
     /// While the peer takes nothing it is the send hold timer's turn (RFC 9687), not that of TCP, which knows no difference
@@ -468,9 +318,45 @@ impl Link {
     }
 }
 
-fn flush(updates: &mut Vec<wire::Update>, id: ConnectionId, events: &mut Vec<Event>) {
-    if !updates.is_empty() {
-        events.push(Event::Updates(id, std::mem::take(updates)));
+/// Writes down what comes: the OPEN, and, if anybody records, UPDATEs, whatever they say.
+struct Tape<'a> {
+    ends: Ends,
+    opens: &'a mut [Bytes; 2],
+    recorder: Option<&'a Recorder>,
+    records: BytesMut,
+}
+
+impl<'a> Tape<'a> {
+    fn new(ends: Ends, opens: &'a mut [Bytes; 2], recorder: Option<&'a Recorder>) -> Self {
+        Self {
+            ends,
+            opens,
+            recorder,
+            records: BytesMut::new(),
+        }
+    }
+
+    fn note(&mut self, seen: &Seen<'_>) {
+        let octets = seen.frame.octets();
+        match (seen.frame.kind(), &mut *self.opens) {
+            (Kind::Open, [_, received]) => *received = Bytes::copy_from_slice(octets),
+            (Kind::Update, _) if self.recorder.is_some() => {
+                let family = match seen.message {
+                    Some(Message::Update(update)) => update.family(),
+                    _ => None,
+                };
+                let (family, now) = (family.unwrap_or(Family::IPv4), SystemTime::now());
+                let (ends, records) = (&self.ends, &mut self.records);
+                mrt::message(ends, seen.context, family, octets, now, records);
+            }
+            _ => {}
+        }
+    }
+
+    fn record(self) {
+        if let Some(recorder) = self.recorder {
+            recorder.record(self.records.freeze());
+        }
     }
 }
 
@@ -490,14 +376,7 @@ pub(super) fn lost(error: &io::Error) -> (Loss, String) {
 
 /// Says why, and waits until it is heard: a close with unread octets would be a reset, which can overtake what was said.
 pub(super) async fn farewell(mut link: Link, said: Notification, patience: Duration) {
-    let mut octets = BytesMut::new();
-    // A message that has begun has to be finished.
-    if let Some(begun) = link.waiting.pop_front() {
-        octets.extend_from_slice(&begun.octets);
-    }
-    if let Err(error) = Message::Notification(said).write(&link.context, &mut octets) {
-        tracing::error!(%error, "a NOTIFICATION of ours cannot be written");
-    }
+    let octets = link.outgoing.last_words(said);
     let goodbye = async {
         link.stream.write_all(&octets).await?;
         link.stream.shutdown().await?;

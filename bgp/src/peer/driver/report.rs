@@ -13,11 +13,11 @@ use super::{
     super::{
         fsm::{ConnectionId, Fsm},
         hints::{self, Counters},
+        incoming::Read,
         negotiate::Negotiated,
         recorder::{Recorder, Way},
     },
     command::NO_AO,
-    link::Read,
 };
 use crate::{
     bfd::News,
