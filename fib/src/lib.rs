@@ -12,7 +12,8 @@
 //! | `guard`, `resolve` | whether a prefix may be installed; where its next hops lead |
 //! | `reconciler` | desired against kernel: decides, plans, retries, heals; no I/O |
 //! | `network`, `routes`, `target`, `objects` | what it knows: links and foreign routes, one entry a prefix, shared targets, next-hop objects |
-//! | `kernel`, `netlink`, `memory` | what it talks to: the trait, the real one, one for tests |
+//! | `kernel`, `netlink`, `memory` | what it talks to: the trait, the real one, one in memory |
+//! | [`simulated`] | the reconciler on the kernel in memory, moved by hand |
 //!
 //! [`Fib`] is the front door; [`cleanup`] works without it. Everything happens in the network namespace of the
 //! thread that calls [`Fib::start`], and needs CAP_NET_ADMIN there.
@@ -24,7 +25,6 @@ mod event;
 mod fib;
 mod guard;
 mod kernel;
-#[cfg(test)]
 mod memory;
 mod netlink;
 mod network;
@@ -34,6 +34,7 @@ mod reconciler;
 mod resolve;
 mod route;
 mod routes;
+pub mod simulated;
 mod status;
 mod target;
 

@@ -1,22 +1,19 @@
 //! A kernel in memory: keeps the rules that matter, can be made to refuse, and lets others meddle.
 
+#[cfg(test)]
+mod meddling;
 mod objects;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 use smallvec::smallvec;
-use tokio::sync::Notify;
+
+#[cfg(test)]
+pub(crate) use meddling::SharedMemory;
 
 use crate::{
-    kernel::{
-        Batch, Done, Failure, FoundObject, Kernel, KernelEvent, Marks, Op, Owner, RouteEvent,
-        RouteEventKind, Signal, Snapshot, Work,
-    },
+    kernel::{Batch, Failure, FoundObject, Marks, Op, Owner, Snapshot, Work},
     network::{Address, Foreign, Link, Verdict},
     objects::ObjectId,
     plan::Step,
@@ -50,54 +47,35 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// A node with `eth0` (10.0.0.1/24, fd00:10::1/64) and `eth1` (10.0.1.1/24, fd00:11::1/64).
-    pub(crate) fn node() -> Self {
-        let mut memory = Self {
-            stranger: 4711,
-            ..Self::default()
+    /// An interface with an own address, and the connected route that comes with it.
+    pub(crate) fn attach(&mut self, index: u32, name: &str, address: IpAddr, subnet: IpNetwork) {
+        self.links.entry(index).or_insert_with(|| Link {
+            index,
+            name: name.to_owned(),
+            admin_up: true,
+            carrier: true,
+        });
+        self.addresses.push(Address {
+            interface: index,
+            address,
+            length: subnet.prefix(),
+            peer: address,
+        });
+        let hop = Hop {
+            gateway: None,
+            interface: index,
+            weight: 1,
+            onlink: false,
         };
-        for (index, name) in [(2, "eth0"), (3, "eth1")] {
-            let link = Link {
-                index,
-                name: name.to_owned(),
-                admin_up: true,
-                carrier: true,
-            };
-            memory.links.insert(index, link);
-        }
-        for (index, own, subnet) in [
-            (2, "10.0.0.1", "10.0.0.0/24"),
-            (2, "fd00:10::1", "fd00:10::/64"),
-            (3, "10.0.1.1", "10.0.1.0/24"),
-            (3, "fd00:11::1", "fd00:11::/64"),
-        ] {
-            let (address, subnet): (IpAddr, IpNetwork) =
-                (own.parse().unwrap(), subnet.parse().unwrap());
-            let length = subnet.prefix();
-            memory.addresses.push(Address {
-                interface: index,
-                address,
-                length,
-                peer: address,
-            });
-            let hop = Hop {
-                gateway: None,
-                interface: index,
-                weight: 1,
-                onlink: false,
-            };
-            let verdict = Verdict::Forward(smallvec![hop]);
-            let connected = Foreign {
-                protocol: 2,
-                table: 254,
-                metric: 0,
-                tos: 0,
-                object: None,
-                verdict,
-            };
-            memory.routes.insert((254, 0, subnet), connected);
-        }
-        memory
+        let connected = Foreign {
+            protocol: 2,
+            table: 254,
+            metric: 0,
+            tos: 0,
+            object: None,
+            verdict: Verdict::Forward(smallvec![hop]),
+        };
+        self.routes.insert((254, 0, subnet), connected);
     }
 
     /// Carries out operations as the kernel would.
@@ -195,69 +173,6 @@ impl Memory {
         };
         self.routes.iter().filter_map(ours).collect()
     }
-
-    /// Someone else puts a route there (`ip route replace`).
-    pub(crate) fn put(
-        &mut self,
-        prefix: IpNetwork,
-        protocol: u8,
-        metric: u32,
-        target: &Target,
-    ) -> KernelEvent {
-        let place = (254, metric, prefix);
-        let route = as_route(protocol, place, target);
-        let before = self.routes.insert(place, route.clone());
-        let kind = if before.is_some() {
-            RouteEventKind::Replaced
-        } else {
-            RouteEventKind::Added
-        };
-        KernelEvent::Route(RouteEvent {
-            prefix,
-            route,
-            kind,
-            by: self.stranger,
-        })
-    }
-
-    /// Someone else takes whatever is there.
-    pub(crate) fn take(&mut self, prefix: IpNetwork, metric: u32) -> Option<KernelEvent> {
-        let route = self.routes.remove(&(254, metric, prefix))?;
-        let kind = RouteEventKind::Gone;
-        Some(KernelEvent::Route(RouteEvent {
-            prefix,
-            route,
-            kind,
-            by: self.stranger,
-        }))
-    }
-
-    /// The carrier of a link comes or goes.
-    pub(crate) fn set_carrier(&mut self, index: u32, carrier: bool) -> KernelEvent {
-        let link = self.links.get_mut(&index).unwrap();
-        link.carrier = carrier;
-        let event = KernelEvent::LinkChanged(link.clone());
-        if !carrier {
-            self.flush_objects(index);
-        }
-        event
-    }
-
-    /// A link is set down: its IPv4 routes go without a word.
-    pub(crate) fn set_down(&mut self, index: u32) -> KernelEvent {
-        let link = self.links.get_mut(&index).unwrap();
-        link.admin_up = false;
-        let event = KernelEvent::LinkChanged(link.clone());
-        self.routes.retain(|place, route| match &mut route.verdict {
-            Verdict::Forward(hops) if place.2.is_ipv4() && route.object.is_none() => {
-                hops.retain(|hop| hop.interface != index);
-                !hops.is_empty()
-            }
-            _ => true,
-        });
-        self.flush_objects(index);
-        event
-    }
 }
 
 fn as_route(protocol: u8, place: Place, target: &Target) -> Foreign {
@@ -277,67 +192,5 @@ fn as_route(protocol: u8, place: Place, target: &Target) -> Foreign {
         tos: 0,
         object,
         verdict,
-    }
-}
-
-/// [`Memory`] as a [`Kernel`], shared with a test.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SharedMemory {
-    memory: Arc<Mutex<Memory>>,
-    signals: Arc<(Mutex<VecDeque<Signal>>, Notify)>,
-}
-
-impl SharedMemory {
-    pub(crate) fn new(memory: Memory) -> Self {
-        Self {
-            memory: Arc::new(Mutex::new(memory)),
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn tell(&self, signal: Signal) {
-        self.signals
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(signal);
-        self.signals.1.notify_one();
-    }
-}
-
-impl Kernel for SharedMemory {
-    fn submit(&mut self, batch: Batch) {
-        let failures = self.lock().write(&batch);
-        self.tell(Signal::Done(Done { batch, failures }));
-    }
-
-    fn read(&mut self, marks: Marks) {
-        let snapshot = self.lock().snapshot(&marks);
-        self.tell(Signal::Read(Ok(Box::new(snapshot))));
-    }
-
-    fn probe(&mut self, _: Vec<(u32, IpAddr)>) {}
-
-    fn look_up(&mut self, ticket: u64, _: IpAddr) {
-        self.tell(Signal::Found(ticket, Err("no way".to_owned())));
-    }
-
-    async fn next(&mut self) -> Signal {
-        loop {
-            let signal = self
-                .signals
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
-            match signal {
-                Some(signal) => return signal,
-                None => self.signals.1.notified().await,
-            }
-        }
     }
 }

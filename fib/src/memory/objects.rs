@@ -71,7 +71,7 @@ impl Memory {
     }
 
     /// With an object go the groups that have nothing else, and with groups their routes, without a word.
-    fn remove_object(&mut self, id: ObjectId) -> Vec<KernelEvent> {
+    pub(super) fn remove_object(&mut self, id: ObjectId) -> Vec<KernelEvent> {
         let mut events = Vec::new();
         if self.objects.remove(&id).is_none() {
             return events;
@@ -101,53 +101,12 @@ impl Memory {
         events
     }
 
-    fn object_event(&self, id: ObjectId) -> KernelEvent {
+    pub(super) fn object_event(&self, id: ObjectId) -> KernelEvent {
         KernelEvent::Object(ObjectEvent {
             id,
             found: self.objects.get(&id).cloned(),
             by: self.stranger,
         })
-    }
-
-    /// A link can pass nothing any more: the objects on it go, and nobody is told.
-    pub(super) fn flush_objects(&mut self, interface: u32) {
-        let through = |found: &&FoundObject| matches!(&found.object, Object::Member(way) if way.interface == interface);
-        let members: Vec<ObjectId> = self
-            .objects
-            .values()
-            .filter(through)
-            .map(|found| found.id)
-            .collect();
-        for member in members {
-            self.remove_object(member);
-        }
-    }
-
-    /// Someone else removes an object (`ip nexthop del`).
-    pub(crate) fn take_object(&mut self, id: ObjectId) -> Vec<KernelEvent> {
-        self.remove_object(id)
-    }
-
-    /// Someone else writes an object (`ip nexthop replace`); a group keeps the protocol it was made with.
-    pub(crate) fn put_object(&mut self, id: ObjectId, protocol: u8, object: Object) -> KernelEvent {
-        let there = self.objects.get(&id).filter(|_| self.is_group(id));
-        let protocol = there.map_or(protocol, |found| found.protocol);
-        let found = FoundObject {
-            id,
-            protocol,
-            object,
-        };
-        self.objects.insert(id, found);
-        self.object_event(id)
-    }
-
-    /// The objects that bear a protocol number.
-    pub(crate) fn own_objects(&self, protocol: u8) -> Vec<(ObjectId, Object)> {
-        let own = self
-            .objects
-            .values()
-            .filter(|found| found.protocol == protocol);
-        own.map(|found| (found.id, found.object.clone())).collect()
     }
 
     pub(super) fn is_group(&self, id: ObjectId) -> bool {
