@@ -1,6 +1,6 @@
 //! A new configuration: what is originated, how peers are treated; applied as the difference to what is.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use hashbrown::HashMap;
 
@@ -59,6 +59,7 @@ impl Rib {
         self.originate(&old);
         if others {
             again = self.peers.keys().copied().collect();
+            again.sort_unstable();
         }
         for peer in again {
             self.import_again(peer);
@@ -277,7 +278,7 @@ impl Comparison<'_> {
 
 impl Side {
     fn treat_again(&mut self, moving: Vec<(PeerId, &Treatment)>, comparison: &Comparison<'_>) {
-        let mut by_group: HashMap<u32, Vec<(PeerId, &Treatment)>> = HashMap::new();
+        let mut by_group: BTreeMap<u32, Vec<(PeerId, &Treatment)>> = BTreeMap::new();
         for (peer, treatment) in moving {
             if let Some(group) = self.placed.get(&peer) {
                 by_group.entry(*group).or_default().push((peer, treatment));

@@ -109,9 +109,10 @@ impl PathStream {
 
     /// Gives up everything that was told: its peer is gone.
     pub(super) fn forget(&mut self, table: &mut Table) {
-        for (number, _) in self.told.drain() {
-            table.release(number);
-        }
+        let mut told: Vec<Number> = self.told.drain().map(|(number, _)| number).collect();
+        // In which order numbers are free again decides which are given next, and so the order of what is told.
+        told.sort_unstable();
+        told.into_iter().for_each(|number| table.release(number));
         self.count = 0;
         self.pending = BitSet::default();
     }

@@ -388,7 +388,7 @@ impl Rib {
     /// Drops what was kept long enough.
     pub(super) fn expire(&mut self, now: Instant) {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
-        let due: Vec<(PeerId, Family, bool, bool)> = self
+        let mut due: Vec<(PeerId, Family, bool, bool)> = self
             .peers
             .iter()
             .flat_map(|(id, peer)| {
@@ -404,6 +404,7 @@ impl Rib {
             })
             .filter(|(_, _, stale, refresh)| *stale || *refresh)
             .collect();
+        due.sort_unstable();
         for (id, family, stale, refresh) in due {
             if stale && !self.keep_longer(now, id, family) {
                 self.remove_where(id, family.into(), |route| {
