@@ -13,6 +13,8 @@ use bgp::{
 };
 use bytes::BytesMut;
 
+pub mod session;
+
 /// The context that the bits of `octet` choose.
 pub fn context(octet: u8) -> Context {
     let bit = |bit: u8| octet & (1 << bit) != 0;

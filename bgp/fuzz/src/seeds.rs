@@ -1,4 +1,4 @@
-//! Writes the seeds of each target: `seeds DIRECTORY` makes DIRECTORY/bfd, message, open and update.
+//! Writes the seeds of each target: `seeds DIRECTORY` makes DIRECTORY/bfd, message, open, session and update.
 
 use std::{fs, io, net::IpAddr, path::Path};
 
@@ -32,6 +32,11 @@ fn main() -> io::Result<()> {
             .copied()
             .collect();
         save(directory, "update", number, &body)?;
+        // After a good beginning: what is offered, how long the chunks are, then the message.
+        for (number, how) in [0x80, 0xc0, 0x8c, 0xfe].into_iter().enumerate() {
+            let session = [&[how, 64], octets.get(1..).unwrap_or_default()].concat();
+            save(directory, "session", 100 * message + number, &session)?;
+        }
         message = number + 1;
     }
     let context = bgp_fuzz::context(1);
