@@ -12,6 +12,10 @@ test *STORY:
 fuzz *ARGS:
     bgp/fuzz/run {{ARGS}}
 
+# Hundreds of speakers in one process: `just simulate --seed 42 --trace`, `just simulate --seconds 3600`.
+simulate *ARGS:
+    cargo run --release -p simulation -- {{ARGS}}
+
 # A topology on this machine: `just lab racks`, `just lab racks --keep`.
 lab *ARGS:
     topologies/run {{ARGS}}
