@@ -71,6 +71,8 @@ pub enum Event {
         /// It would go on where the peer's control plane fails: forwarding is dead too.
         forwarding: bool,
     },
+    /// BFD says that the path works.
+    BfdUp,
     /// BFD says nothing against the path (any more).
     BfdClear,
     /// The dial succeeded.
@@ -219,6 +221,7 @@ impl Fsm {
             .graceful_restart
             .is_some_and(|restart| restart.restarted);
         Self {
+            gate: Gate::of(&config),
             config,
             local: Local {
                 router_id,
@@ -226,7 +229,6 @@ impl Fsm {
                 preserved: restarted,
             },
             effort: Effort::Stopped,
-            gate: Gate::default(),
             deadlines: Deadlines::default(),
             connections: Vec::new(),
             attempts: 0,
@@ -333,6 +335,7 @@ impl Fsm {
                     forwarding,
                 },
             ) => self.bfd_down(now, reason, heard, forwarding),
+            (_, BfdUp) => self.bfd_up(now),
             (_, BfdClear) => self.bfd_clear(now),
             (_, Complete) => {
                 self.local.restarting = false;

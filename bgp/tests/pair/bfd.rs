@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use bgp::{
-    peer::fsm::Event,
+    config::{BfdConfig, Hops},
+    peer::fsm::{Event, Fsm},
     rib::task::Ending,
     status::SessionState,
     wire::{Cease, Notification},
@@ -132,6 +133,46 @@ fn a_peer_held_down_stays_so_whatever_bfd_says() {
     pair.pass(seconds(60));
     assert_eq!(pair.sides[A].fsm.state(), SessionState::Idle);
     assert!(!pair.sides[A].fsm.waits_for_bfd());
+}
+
+/// A has restarted, and BFD is configured on both sides; B dials too.
+fn after_a_restart() -> Pair {
+    let mut pair = Pair::new(|side, config| {
+        config.bfd = Some(BfdConfig {
+            min_rx: seconds(1) / 10,
+            min_tx: seconds(1) / 10,
+            multiplier: 3,
+            hops: Hops::Single,
+        });
+        if let (A, Some(restart)) = (side, &mut config.graceful_restart) {
+            restart.restarted = true;
+        }
+    });
+    pair.start(B);
+    pair.start(A);
+    // What is said of BFD when it begins.
+    pair.event(A, Event::BfdClear);
+    pair
+}
+
+#[test]
+fn after_our_restart_bfd_comes_first_and_whoever_dials_meanwhile_hears_no_word() {
+    let mut pair = after_a_restart();
+    pair.pass(seconds(2));
+    assert!(!pair.sides[A].is_up() && pair.sides[A].dials.is_empty());
+    assert!(!pair.sides[B].dials.is_empty());
+    assert!(pair.sides[A].closes.iter().all(Option::is_none));
+    pair.event(A, Event::BfdUp);
+    pair.settle();
+    assert!(pair.sides[A].is_up());
+}
+
+#[test]
+fn after_our_restart_a_session_does_not_wait_for_a_bfd_that_never_comes() {
+    let mut pair = after_a_restart();
+    pair.event(A, Event::BfdClear);
+    pair.pass(Fsm::BFD_FIRST + seconds(1));
+    assert!(pair.sides[A].is_up());
 }
 
 #[test]

@@ -348,6 +348,9 @@ fn kernel_of_bird() -> String {
     "protocol kernel { ipv4 { export all; import none; }; }\n".into()
 }
 
+/// Longer than BFD takes to notice.
+const LONG: Duration = Duration::from_secs(3);
+
 /// What a router does with our routes while we are away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum While {
@@ -355,8 +358,9 @@ enum While {
     Dropped,
 }
 
-/// Restarts node1 under a router's eyes by each signal, with time enough for BFD to notice.
-fn restarted(lab: &Lab, router: &str, signal: Signal) -> Result<While> {
+/// Restarts node1 under a router's eyes. What it is away for is longer than its BFD takes to notice, or shorter. Its own kernel keeps the
+/// routes of all.
+fn restarted(lab: &Lab, router: &str, signal: Signal, away: Duration) -> Result<While> {
     let (node1, container) = (lab.node("node1")?, lab.node(router)?);
     watched(node1, router)?;
     let pods = "10.244.1.0/24";
@@ -364,11 +368,15 @@ fn restarted(lab: &Lab, router: &str, signal: Signal) -> Result<While> {
         ensure!(!container.routes_to(pods)?.is_empty(), "they are not");
         Ok(())
     })?;
-    let monitor = container.watch_routes()?;
+    let (monitor, own) = (container.watch_routes()?, node1.watch_routes()?);
     lab.stop("node1", signal)?;
-    pause(Duration::from_secs(3));
+    pause(away);
     lab.start("node1")?;
-    watched(node1, router)?;
+    both_watched(lab, Transport::IPv4)?;
+    for (_, prefix) in routes(Transport::IPv4) {
+        let gone = own.deletions(prefix);
+        ensure!(gone.is_empty(), "{router}, away for {away:?}: {gone:?}");
+    }
     let lines = monitor.stop()?;
     let gone = lines
         .iter()
@@ -393,17 +401,22 @@ fn our_restart_is_no_dead_path_for_frr_nor_for_a_graceful_bird() {
                 lab.node(router)?
                     .vtysh_configure(&["router bgp 65254", line])?;
             }
-            for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-                let seen = restarted(lab, router, signal)?;
+            for (signal, away) in [
+                (Signal::SIGTERM, LONG),
+                (Signal::SIGKILL, LONG),
+                (Signal::SIGTERM, Duration::ZERO),
+                (Signal::SIGKILL, Duration::ZERO),
+            ] {
+                let seen = restarted(lab, router, signal, away)?;
                 ensure!(
                     seen == While::Kept,
-                    "{router}, {line:?}, {signal}: {seen:?}"
+                    "{router}, {line:?}, {signal}, away for {away:?}: {seen:?}"
                 );
             }
         }
         // Without it BIRD takes the end of BFD for that of the path: its choice. This says so if it changes.
         lab.reconfigure_bird(&bird("bfd yes;"))?;
-        let seen = restarted(lab, "bird", Signal::SIGKILL)?;
+        let seen = restarted(lab, "bird", Signal::SIGKILL, LONG)?;
         println!("bird with a plain bfd: {seen:?}");
         Ok(())
     });

@@ -52,7 +52,8 @@ impl Running {
                 heard,
                 forwarding,
             },
-            News::Up | News::Down(_) | News::Silent => Event::BfdClear,
+            News::Up => Event::BfdUp,
+            News::Down(_) | News::Silent => Event::BfdClear,
         });
         true
     }

@@ -10,9 +10,31 @@ pub(super) enum Gate {
     Open,
     /// The path failed, and the peer is heard but does not hear us yet, or says that it does not.
     Shut,
+    /// We have restarted, and the peer's BFD may still watch our earlier life: a session that were up when it sees the end of that
+    /// would end too, and its routes with it. So BFD comes first, for as long as this (from our start on) at most.
+    Restarted(Option<Instant>),
+}
+
+impl Gate {
+    /// That of a peer whose session begins with us.
+    pub(super) fn of(config: &PeerConfig) -> Self {
+        let restarted = config
+            .graceful_restart
+            .is_some_and(|restart| restart.restarted);
+        // Who dials in out of a range is a peer only while it is connected.
+        if restarted && config.bfd.is_some() && config.connect != Connect::Passive {
+            Self::Restarted(None)
+        } else {
+            Self::Open
+        }
+    }
 }
 
 impl Fsm {
+    /// How long a session waits for BFD after our restart: longer than BFD needs at the slow pace it begins with
+    /// (RFC 5880 §6.8.3). The peer may have none.
+    pub const BFD_FIRST: Duration = Duration::from_secs(5);
+
     /// The path, which worked, is dead: what runs over it ends at once, and its routes with it. What began after the peer was
     /// last heard is not meant: it has come over the path since. So a peer that restarts, and whose BFD falls silent
     /// with it, keeps the session it has just opened anew.
@@ -51,8 +73,34 @@ impl Fsm {
         self.because(reason);
     }
 
+    /// Until when, after our restart, nothing is tried or taken.
+    pub(super) fn bfd_first(&mut self, now: Instant) -> Option<Instant> {
+        let Gate::Restarted(until) = self.gate else {
+            return None;
+        };
+        let until = until.unwrap_or(now + Self::BFD_FIRST);
+        if self.config.bfd.is_none() || until <= now {
+            self.gate = Gate::Open;
+            return None;
+        }
+        self.gate = Gate::Restarted(Some(until));
+        Some(until)
+    }
+
+    /// BFD is up.
+    pub(super) fn bfd_up(&mut self, now: Instant) {
+        if matches!(self.gate, Gate::Restarted(_)) {
+            self.deadlines.set(Timer::IdleHold, None);
+            self.gate = Gate::Open;
+        }
+        self.bfd_clear(now);
+    }
+
     /// BFD says nothing against the path (any more).
     pub(super) fn bfd_clear(&mut self, now: Instant) {
+        if self.bfd_first(now).is_some() {
+            return;
+        }
         self.gate = Gate::Open;
         // An IdleHold that runs is a penalty of its own.
         if self.is_held() && self.deadlines.get(Timer::IdleHold).is_none() {

@@ -14,6 +14,11 @@ impl Fsm {
             self.effort = Effort::Held;
             return self.because("waits for BFD");
         }
+        if let Some(until) = self.bfd_first(now) {
+            self.effort = Effort::Held;
+            self.deadlines.set(Timer::IdleHold, Some(until));
+            return self.because("we have restarted: BFD comes first");
+        }
         self.effort = Effort::Waiting;
         match self.config.connect {
             Connect::Dial => self.dial(now),

@@ -50,11 +50,13 @@ impl Fsm {
 
     /// Idle refuses all connections (RFC 4271 §8.2.2).
     pub(super) fn refuse(&mut self, id: ConnectionId) {
-        let said = match &self.config.shutdown {
-            Some(message) => Notification::administrative_shutdown(message),
-            None => Notification::cease(Cease::ConnectionRejected),
+        let said = match (&self.config.shutdown, self.gate) {
+            (Some(message), _) => Some(Notification::administrative_shutdown(message)),
+            // It keeps our routes over silence.
+            (None, Gate::Restarted(_)) => None,
+            (None, _) => Some(Notification::cease(Cease::ConnectionRejected)),
         };
-        self.actions.push(Action::Close(id, Some(said)));
+        self.actions.push(Action::Close(id, said));
     }
 
     /// Their OPEN is here.
