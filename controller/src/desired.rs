@@ -37,6 +37,8 @@ pub(crate) mod view;
 pub(crate) use topology::InForce;
 
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod tests;
 
 /// What the daemon found out and the cluster does not say.
