@@ -91,7 +91,7 @@ mod tests {
             let Change::Wanted(wanted) = changes(vec![install], &links).remove(0) else {
                 panic!("wanted")
             };
-            wanted.next_hops[0].clone()
+            wanted.next_hops[0]
         };
         let on_link = NextHop::new("fe80::9".parse().unwrap()).on(3);
         assert_eq!(beside("eth1"), on_link);

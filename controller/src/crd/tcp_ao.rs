@@ -1,5 +1,7 @@
 //! Keys of the TCP Authentication Option (RFC 5925), as a user writes them.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -73,14 +75,10 @@ impl TcpAo {
             "tcpAO.keys",
             "it takes 1 to 8 keys",
         );
-        let ids: [(&str, fn(&TcpAoKey) -> u8); 2] = [
-            ("sendID", |key| key.send_id),
-            ("receiveID", |key| key.receive_id),
-        ];
-        for (name, id) in ids {
-            let mut seen: Vec<u8> = self.keys.iter().map(id).collect();
-            seen.sort_unstable();
-            seen.dedup();
+        let keys = || self.keys.iter();
+        let sent: BTreeSet<u8> = keys().map(|key| key.send_id).collect();
+        let received: BTreeSet<u8> = keys().map(|key| key.receive_id).collect();
+        for (name, seen) in [("sendID", sent), ("receiveID", received)] {
             verdicts.demand(
                 seen.len() == self.keys.len(),
                 "tcpAO.keys",
