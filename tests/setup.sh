@@ -15,6 +15,7 @@ bgpdump:/usr/bin/bgpdump
 pmacct:/usr/sbin/pmbmpd
 iproute2:/usr/bin/ip
 nftables:/usr/sbin/nft
+faketime:/usr/bin/faketime
 util-linux:/usr/bin/nsenter
 procps:/usr/sbin/sysctl
 gcc:/usr/bin/cc

@@ -159,14 +159,25 @@ impl Container {
 
     /// Drops every packet that arrives by or leaves through `interface`, without the link going down: a silent loss.
     pub fn black_hole(&self, interface: &str) -> Result<()> {
+        self.drop_packets(interface, "drop")
+    }
+
+    /// Drops those packets that this rule of nftables says, both ways: `numgen random mod 100 < 20 drop`.
+    pub fn drop_packets(&self, interface: &str, rule: &str) -> Result<()> {
+        let chain = |name: &str, hook: &str| {
+            format!(
+                "chain {name} {{ type filter hook {hook} device \"{interface}\" priority -500; {rule}; }}"
+            )
+        };
         self.sh(&format!(
-            "nft -f - <<'END'\ntable netdev lab_{interface} {{\n  chain in {{ type filter hook ingress device \"{interface}\" priority -500; policy drop; }}\n  \
-             chain out {{ type filter hook egress device \"{interface}\" priority -500; policy drop; }}\n}}\nEND"
+            "nft -f - <<'END'\ntable netdev lab_{interface} {{\n  {}\n  {}\n}}\nEND",
+            chain("in", "ingress"),
+            chain("out", "egress")
         ))
         .map(drop)
     }
 
-    /// Undoes [`Container::black_hole`].
+    /// Undoes [`Container::black_hole`] and [`Container::drop_packets`].
     pub fn heal(&self, interface: &str) -> Result<()> {
         self.run(&[
             "nft",

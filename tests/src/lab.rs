@@ -343,7 +343,11 @@ impl Lab {
             "kill -{} $(cat /run/lab.pid)",
             signal.as_str().trim_start_matches("SIG")
         ))?;
-        Ok(())
+        // Who entered the namespaces for it stops with it, and would not see it end.
+        match (signal, self.daemons().get(name)) {
+            (Signal::SIGCONT, Some(entered)) => entered.signal(signal),
+            _ => Ok(()),
+        }
     }
 
     /// Sends a signal to the daemon of a node and waits until it has ended; its exit code.

@@ -15,6 +15,7 @@
 pub mod bench;
 pub mod byhand;
 pub mod capture;
+pub mod chaos;
 pub mod clab;
 pub mod cni;
 pub mod container;

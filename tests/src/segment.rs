@@ -37,10 +37,10 @@ pub fn addresses(number: u8) -> [String; 2] {
 }
 
 /// FRR starts what its daemons file names.
-const DAEMONS: &str = "bgpd=yes\nbfdd=yes\nvtysh_enable=yes\nzebra_options=\"-A 127.0.0.1 -s 90000000\"\nbgpd_options=\"-A 127.0.0.1\"\n";
+pub(crate) const DAEMONS: &str = "bgpd=yes\nbfdd=yes\nvtysh_enable=yes\nzebra_options=\"-A 127.0.0.1 -s 90000000\"\nbgpd_options=\"-A 127.0.0.1\"\n";
 
 /// The same for every station, as in the topologies.
-const HEAD: &str = "topology:
+pub(crate) const HEAD: &str = "topology:
   kinds:
     linux:
       network-mode: none

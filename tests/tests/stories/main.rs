@@ -12,6 +12,7 @@ mod a_session_keeps_its_secret;
 mod a_stuck_peer_costs_nobody_else;
 mod an_api_server_in_trouble_costs_nothing;
 mod bfd_interoperates;
+mod chaos;
 mod configuration_changes_live;
 mod foreign_routes_are_safe;
 mod gobgp_interoperates;
