@@ -7,7 +7,7 @@ use std::{
 
 use crate::schedule::Place;
 
-/// Which links are wanted, by name or pattern (see [`matches`]), and what for.
+/// Which links are wanted, by name or pattern (see [`matches()`]), and what for.
 pub type Wanted = BTreeMap<String, Aim>;
 
 /// What is wanted of a link.

@@ -52,7 +52,7 @@ pub struct Watch {
     pub bound: Option<Duration>,
     /// The longest that one did stay.
     pub longest: Duration,
-    /// The topology has changed since [`Watch::expected`] was computed.
+    /// The topology has changed since what is expected was computed.
     pub stale: bool,
     live: Option<Live>,
     expected: Tables,

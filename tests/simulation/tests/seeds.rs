@@ -45,11 +45,11 @@ fn every_shape_of_network_comes_right_after_every_storm() {
 }
 
 #[test]
-fn hundreds_of_speakers_come_right() {
+fn a_hundred_speakers_come_right() {
     must(&Options {
         seed: 7,
         kind: Some(Kind::Graph),
-        speakers: Some(200),
+        speakers: Some(100),
         steps: Some(1),
         ..Options::default()
     });
