@@ -274,6 +274,9 @@ pub struct SessionStatus {
     /// What its segments are signed with, where they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_with: Option<SignedWith>,
+    /// Settings, as the manifests call them, that changed since its OPEN: they wait for the next session.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<&'static str>,
 }
 
 /// What signs a session.

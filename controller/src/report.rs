@@ -92,6 +92,8 @@ pub(crate) struct PeerCounts {
     pub(crate) ever_established: usize,
     /// Held down on purpose.
     pub(crate) shutdown: usize,
+    /// Up, with settings that wait for the next session.
+    pub(crate) waiting: usize,
 }
 
 /// `GET /v1/routes`.
@@ -180,6 +182,8 @@ impl PeerCounts {
             counts.nodes += usize::from(peer.mesh);
             counts.nodes_established += if peer.mesh { up } else { 0 };
             counts.shutdown += usize::from(is_held_down(desired, &peer.name));
+            let session = peer.session.as_ref();
+            counts.waiting += usize::from(session.is_some_and(|one| !one.waiting.is_empty()));
         }
         counts
     }

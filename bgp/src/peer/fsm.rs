@@ -13,7 +13,7 @@ use self::bfd::Gate;
 use super::{
     collision::{Origin, Rank, Survivor, survivor},
     deadlines::{Deadlines, Jitter, Timer, doubled},
-    negotiate::{Cause, Local, Negotiated, our_open},
+    negotiate::{Cause, Local, Negotiated, our_open, waiting},
 };
 use crate::{
     bmp,
@@ -173,6 +173,8 @@ enum Effort {
 struct Connection {
     id: ConnectionId,
     origin: Origin,
+    /// What our OPEN was made of: what is configured since then was not offered.
+    offered: (Arc<PeerConfig>, Local),
     state: SessionState,
     since: Instant,
     deadlines: Deadlines,
@@ -274,6 +276,13 @@ impl Fsm {
     pub fn session(&self) -> Option<(ConnectionId, &Arc<Negotiated>)> {
         let up = self.established()?;
         Some((up.id, up.agreed.as_ref()?))
+    }
+
+    /// Settings that the session, which is up, began without: they wait for the next one.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<&'static str> {
+        let up = self.established();
+        up.map_or_else(Vec::new, |up| waiting(&up.offered.0, &self.config))
     }
 
     /// Connections whose `timer` has passed, before [`Fsm::handle_timeout`] ends them. Of the hold timer, [`Event::Unread`]

@@ -225,6 +225,33 @@ impl Negotiated {
     }
 }
 
+/// Settings, as the manifests call them, that are not what an OPEN of ours offered: they wait for the next session.
+#[must_use]
+pub fn waiting(offered: &PeerConfig, now: &PeerConfig) -> Vec<&'static str> {
+    let several = |peer: &PeerConfig| (peer.add_path.receive, peer.add_path.send_max > 0);
+    let restart = |peer: &PeerConfig| {
+        let offer = peer.graceful_restart?;
+        Some((offer.restart_time, offer.long_lived, offer.notification))
+    };
+    [
+        ("timers.holdSeconds", offered.timers.hold != now.timers.hold),
+        (
+            "timers.keepaliveSeconds",
+            offered.timers.keepalive != now.timers.keepalive,
+        ),
+        ("families", offered.families != now.families),
+        (
+            "extendedNextHop",
+            offered.extended_next_hop != now.extended_next_hop,
+        ),
+        ("addPath", several(offered) != several(now)),
+        ("gracefulRestart", restart(offered) != restart(now)),
+    ]
+    .into_iter()
+    .filter_map(|(setting, waits)| waits.then_some(setting))
+    .collect()
+}
+
 /// The OPEN we send.
 #[must_use]
 pub fn our_open(config: &PeerConfig, local: &Local) -> Open {

@@ -154,10 +154,11 @@ impl Treatment {
             policy: peer.config.export.clone().map(Rules),
             next_hop: peer.config.next_hop,
             ours: [own_v4(peer, context), own_v6(peer)],
+            // A session that agreed on several goes on with one, under its identifier, where no more are wanted.
             most_paths: if context.add_path_send.is_empty() {
                 0
             } else {
-                peer.config.add_path.send_max
+                peer.config.add_path.send_max.max(1)
             },
             knows_long_stale: peer
                 .session

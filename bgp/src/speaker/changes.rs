@@ -1,4 +1,17 @@
 //! What a changed configuration means for a peer: nothing, another treatment of routes, or a new session.
+//!
+//! | what changed | what follows |
+//! |---|---|
+//! | address, interface, AS number we show | it is another peer: the old one goes, a new one comes |
+//! | AS number of the peer, from where and with which TTL we speak, whether and how TCP segments are signed, our router ID | a new session: who talks to whom is no longer the same |
+//! | one key for another | at once, on the connection there is |
+//! | hold and keepalive time, families, extended next hops, add-path, graceful restart | the next session offers it in its OPEN; one that is up keeps what it agreed on, and says what waits ([`crate::peer::negotiate::waiting`]) |
+//! | port, who dials, retry timers, the limit of prefixes | attempts begin anew; a session that is up stays |
+//! | policies, limits, next hops, reflection, add-path's number of paths, BFD | at once |
+//! | shutdown, a password that is missing | at once: the session ends, or begins |
+//!
+//! A setting of all nodes reaches all of them within a second, so a new session is the last resort: all at once, each would cost the
+//! routes of a peer that does not claim to have preserved them.
 
 use crate::{
     config::{Connect, Password, PeerConfig},
@@ -34,8 +47,6 @@ pub(super) fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
     })
 }
 
-/// Graceful restart is not here: what is offered anew is offered in the next OPEN, and a session that is up keeps what it
-/// agreed on. A second ToR, which takes the N bit from the first one, must not cost the first one's session.
 fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
     let session = |what: &str| Anew::Session(format!("our configuration changed: {what}"));
     let dialled = |peer: &PeerConfig| {
@@ -58,20 +69,10 @@ fn anew(old: &PeerConfig, new: &PeerConfig) -> Anew {
         session("peerASN")
     } else if needs_session(&old.password, &new.password) {
         session("password")
-    } else if old.families != new.families {
-        session("families")
     } else if old.source != new.source {
         session("source address")
     } else if old.ttl != new.ttl {
         session("TTL")
-    } else if (old.timers.hold, old.timers.keepalive) != (new.timers.hold, new.timers.keepalive) {
-        session("hold or keepalive time")
-    } else if old.extended_next_hop != new.extended_next_hop {
-        session("extended next hop")
-    } else if (old.add_path.receive, old.add_path.send_max > 0)
-        != (new.add_path.receive, new.add_path.send_max > 0)
-    {
-        session("add-path")
     } else if dialled(old) != dialled(new) {
         Anew::Attempts
     } else {
@@ -92,21 +93,89 @@ fn needs_session(old: &Password, new: &Password) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::config::{GracefulRestartConfig, MaxPrefixes, OverLimit, Unnumbered};
-    use crate::rib::fixture;
+    use std::time::Duration;
 
-    #[test]
-    fn another_offer_of_graceful_restart_waits_for_the_next_session() {
+    use super::*;
+    use crate::{
+        config::{BfdConfig, GracefulRestartConfig, Hops, PeerAsn, Ttl, Unnumbered},
+        peer::negotiate::waiting,
+        prefix::Families,
+        rib::fixture,
+    };
+
+    fn changed(change: impl FnOnce(&mut PeerConfig)) -> (PeerConfig, PeerConfig) {
         let old = fixture::peer_config();
         let mut new = old.clone();
-        new.graceful_restart = Some(GracefulRestartConfig {
-            restart_time: 77,
-            long_lived: 0,
-            notification: false,
-            restarted: false,
-        });
-        assert_eq!(change(&old, &new), Change::Kept(Anew::Nothing));
+        change(&mut new);
+        assert_ne!(old, new);
+        (old, new)
+    }
+
+    #[test]
+    fn what_an_open_offers_waits_for_the_next_session() {
+        type Setting = (&'static str, fn(&mut PeerConfig));
+        let settings: [Setting; 6] = [
+            ("timers.holdSeconds", |peer| {
+                peer.timers.hold = Duration::from_secs(77);
+            }),
+            ("timers.keepaliveSeconds", |peer| {
+                peer.timers.keepalive = Duration::from_secs(7);
+            }),
+            ("families", |peer| peer.families = Families::IPV6),
+            ("extendedNextHop", |peer| {
+                peer.extended_next_hop = !peer.extended_next_hop;
+            }),
+            ("addPath", |peer| {
+                peer.add_path.receive = !peer.add_path.receive;
+            }),
+            ("gracefulRestart", |peer| {
+                peer.graceful_restart = Some(GracefulRestartConfig {
+                    restart_time: 77,
+                    long_lived: 0,
+                    notification: false,
+                    restarted: false,
+                });
+            }),
+        ];
+        for (name, set) in settings {
+            let (old, new) = changed(set);
+            assert_eq!(change(&old, &new), Change::Kept(Anew::Nothing), "{name}");
+            assert_eq!(waiting(&old, &new), [name]);
+        }
+    }
+
+    #[test]
+    fn what_no_open_offers_does_not_wait() {
+        type Setting = (Anew, fn(&mut PeerConfig));
+        let session = |what: &str| Anew::Session(format!("our configuration changed: {what}"));
+        let settings: [Setting; 9] = [
+            (session("peerASN"), |peer| peer.asn = PeerAsn::External),
+            (session("password"), |peer| {
+                peer.password = Password::Key(b"secret".as_slice().into());
+            }),
+            (session("source address"), |peer| {
+                peer.source = Some([10, 9, 9, 9].into());
+            }),
+            (session("TTL"), |peer| peer.ttl = Ttl::Security(3)),
+            (Anew::Attempts, |peer| peer.port = 1790),
+            (Anew::Attempts, |peer| peer.connect = Connect::Passive),
+            // One that stays away because of the old limit need not wait any longer.
+            (Anew::Attempts, |peer| peer.max_prefixes.count = 77),
+            (Anew::Nothing, |peer| {
+                peer.bfd = Some(BfdConfig {
+                    min_rx: Duration::from_millis(300),
+                    min_tx: Duration::from_millis(300),
+                    multiplier: 3,
+                    hops: Hops::Single,
+                });
+            }),
+            (Anew::Nothing, |peer| peer.route_reflector_client = true),
+        ];
+        for (anew, set) in settings {
+            let (old, new) = changed(set);
+            assert_eq!(change(&old, &new), Change::Kept(anew.clone()), "{anew:?}");
+            assert!(waiting(&old, &new).is_empty(), "{anew:?}");
+        }
     }
 
     #[test]
@@ -127,16 +196,5 @@ mod tests {
         };
         let (old, moved) = (by_address(old), by_address(moved));
         assert_eq!(change(&old, &moved), Change::Replaced);
-    }
-
-    #[test]
-    fn another_limit_is_a_reason_to_try_again() {
-        let old = fixture::peer_config();
-        let mut new = old.clone();
-        new.max_prefixes = MaxPrefixes {
-            count: 77,
-            action: OverLimit::Warn,
-        };
-        assert_eq!(change(&old, &new), Change::Kept(Anew::Attempts));
     }
 }

@@ -41,6 +41,30 @@ fn the_smaller_hold_time_counts_and_keepalives_follow_it() {
 }
 
 #[test]
+fn a_hold_time_that_changes_between_the_opens_is_not_the_one_that_was_offered() {
+    let mut pair = Pair::new(|side, config| {
+        config.timers.hold = seconds(30);
+        if side == B {
+            config.connect = Connect::Passive;
+        }
+    });
+    pair.start(B);
+    pair.start(A);
+    while pair.sides[A].opens.is_empty() {
+        assert!(pair.step());
+    }
+    let mut changed = (**pair.sides[A].fsm.config()).clone();
+    changed.timers.hold = seconds(9);
+    let id = std::net::Ipv4Addr::new(10, 0, 0, 1);
+    pair.sides[A].fsm.reconfigure(changed.into(), id);
+    pair.settle();
+    for side in &pair.sides {
+        assert_eq!(side.ups[0].1.hold, seconds(30));
+    }
+    assert_eq!(pair.sides[A].fsm.waiting(), ["timers.holdSeconds"]);
+}
+
+#[test]
 fn hold_time_zero_means_no_keepalives_and_no_end() {
     let mut pair = Pair::established(|_, config| config.timers.hold = seconds(0));
     let before = pair.sides[A].keepalives;

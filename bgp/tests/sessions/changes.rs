@@ -65,16 +65,42 @@ fn peer_with_address(test: u8, last: u8) -> PeerConfig {
 }
 
 #[tokio::test]
-async fn what_was_agreed_in_the_open_needs_a_new_session() {
+async fn what_an_open_offers_is_offered_in_the_next_one_and_said_to_wait_until_then() {
+    let (mut config, speaker, hand) = session(21).await;
+    let peer = of_hand(&mut config);
+    peer.timers.hold = seconds(30);
+    peer.families = Families::IPV4;
+    peer.add_path.send_max = 4;
+    speaker.apply(config).await;
+    let session = |peer: bgp::status::PeerStatus| peer.session.expect("it is up");
+    let kept = session(peer_status(&speaker, "hand").await);
+    assert_eq!(kept.hold_seconds, 9);
+    assert_eq!(kept.families, Family::ALL);
+    assert_eq!(kept.waiting, ["timers.holdSeconds", "families", "addPath"]);
+
+    let mut events = speaker.events();
+    drop(hand);
+    until_down(&mut events).await;
+    let mut hand = Hand::dial(address(21, 1), address(21, 2)).await;
+    let mut theirs = open(21);
+    theirs.hold_time = 90;
+    hand.establish(theirs).await;
+    until_up(&mut events).await;
+    let next = session(peer_status(&speaker, "hand").await);
+    assert_eq!(next.hold_seconds, 30);
+    assert_eq!(next.families, [Family::IPv4]);
+    assert!(next.waiting.is_empty());
+}
+
+#[tokio::test]
+async fn who_talks_to_whom_needs_a_new_session() {
     type Change = fn(&mut PeerConfig);
-    let changes: [Change; 5] = [
-        |peer| peer.timers.hold = seconds(30),
-        |peer| peer.families = Families::IPV4,
-        |peer| peer.add_path.receive = true,
+    let changes: [Change; 3] = [
+        |peer| peer.asn = PeerAsn::Number(65009),
         |peer| peer.ttl = Ttl::Send(3),
         |peer| peer.password = Password::Key(b"secret".as_slice().into()),
     ];
-    for (test, change) in (21..).zip(changes) {
+    for (test, change) in (22..).zip(changes) {
         let (mut config, speaker, mut hand) = session(test).await;
         change(of_hand(&mut config));
         speaker.apply(config).await;

@@ -143,6 +143,12 @@ fn detail(peer: &PeerStatus) -> String {
                 session.hold_seconds, session.keepalive_seconds
             ),
         );
+        if !session.waiting.is_empty() {
+            line(
+                "Next session",
+                format!("brings {}", session.waiting.join(", ")),
+            );
+        }
         if let Some(signed_with) = session.signed_with {
             let key = match signed_with {
                 SignedWith::Current => "MD5",

@@ -188,6 +188,13 @@ fn peers(status: &StatusReport) -> String {
     if peers.shutdown > 0 {
         let _ = write!(text, ", {} held down on purpose", peers.shutdown);
     }
+    if peers.waiting > 0 {
+        let _ = write!(
+            text,
+            ", {} with settings that wait for the next session",
+            peers.waiting
+        );
+    }
     text
 }
 

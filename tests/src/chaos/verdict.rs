@@ -32,8 +32,6 @@ const LAST_DELAY: Duration = Duration::from_secs(10);
 const FIGHT: Duration = Duration::from_secs(45);
 /// Until a session is back after what ended it is over.
 const SESSION: Duration = Duration::from_secs(15);
-/// Until sessions that we ended ourselves are back.
-const ANEW: Duration = Duration::from_secs(3);
 /// Until a daemon that was started has all routes.
 const START: Duration = Duration::from_secs(20);
 /// The machine's share: how much later, as a multiple of how late a process that only sleeps was run.
@@ -237,10 +235,7 @@ fn impairment<'a>(happened: &'a Happened, all: &[Happened], record: &Record) -> 
         | Fault::Advertise(node)
         | Fault::Hangup(node) => (Nothing, Both(*node), None, AFTER),
         Fault::Prepend(node, ..) => (Choice, Both(*node), None, AFTER * 5),
-        // All sessions begin anew, and a peer that did not restart does not claim to have preserved anything: RFC 4724 §4.2 has
-        // its routes go until it has told them again.
-        Fault::HoldTime(_) => (Packets, All, Some(ended.until + ANEW), ANEW),
-        Fault::InvalidFile => (Nothing, All, None, AFTER),
+        Fault::HoldTime(_) | Fault::InvalidFile => (Nothing, All, None, AFTER),
     };
     let late = |until: Instant| until + record.lateness(begun.from, until) * LATENESS;
     Impairment {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::Lab;
 use tests::container::Container;
 use tests::scene::{self, BIRD, FRR, Transport};
@@ -14,6 +14,8 @@ use tests::story::{append, at, edit, established, is_up, peer, story, write};
 use tests::wait::{always, eventually};
 
 const LIVE: Duration = Duration::from_secs(10);
+/// What a busy machine may need for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// node1 between FRR, which it knows, and BIRD, which it does not know yet.
 fn between(name: &str) -> Segment {
@@ -143,6 +145,44 @@ fn policies_change_and_no_session_goes_down() {
         edit(&bgp(lab), "65001:77", "65001:78")?;
         eventually(LIVE, "FRR sees the new community", || shown("65001:78"))?;
         session.untouched(lab)
+    });
+}
+
+#[test]
+fn what_is_negotiated_waits_for_the_next_session() {
+    between("waits").story(|lab| {
+        let (node1, frr) = (lab.node("node1")?, lab.node("frr")?);
+        let session = Session::with_frr(lab)?;
+        has(node1, "10.244.54.0/24")?;
+
+        append(
+            &bgp(lab),
+            "  timers: {holdSeconds: 33}\n  addPath: {sendMax: 4}\n",
+        )?;
+        eventually(PATIENCE, "the settings wait", || {
+            let waiting = at(&peer(node1, "frr")?, "/session/waiting")?.clone();
+            ensure!(
+                waiting == json!(["timers.holdSeconds", "timers.keepaliveSeconds", "addPath"]),
+                "{waiting}"
+            );
+            Ok(())
+        })?;
+        session.untouched(lab)?;
+        let status = node1.output(&["routelet", "status"])?.stdout;
+        ensure!(
+            status.contains("1 with settings that wait for the next session"),
+            "{status}"
+        );
+
+        frr.run(&["vtysh", "-c", "clear bgp ipv4 unicast 10.0.0.1"])?;
+        eventually(PATIENCE, "the next session has them", || {
+            let peer = peer(node1, "frr")?;
+            ensure!(at(&peer, "/state")? == "Established", "{peer:#}");
+            ensure!(at(&peer, "/session/holdSeconds")? == 33, "{peer:#}");
+            ensure!(peer.pointer("/session/waiting").is_none(), "{peer:#}");
+            Ok(())
+        })?;
+        has(node1, "10.244.54.0/24")
     });
 }
 

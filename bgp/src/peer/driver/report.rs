@@ -390,7 +390,10 @@ impl Reporter {
                 last_error: self.why_not_up(),
                 hint: self.shown_hint(fsm),
                 last_notification: self.last_notification,
-                session: session.map(|((_, agreed), connected)| shown(agreed, &connected)),
+                session: session.map(|((_, agreed), connected)| SessionStatus {
+                    waiting: fsm.waiting(),
+                    ..shown(agreed, &connected)
+                }),
                 bfd: None,
                 families: std::collections::BTreeMap::new(),
                 messages: self.messages,
@@ -421,6 +424,7 @@ fn shown(agreed: &Negotiated, connected: &Connected) -> SessionStatus {
         software: agreed.software.clone(),
         host: agreed.host.clone(),
         signed_with: connected.signed_with,
+        waiting: Vec::new(),
     }
 }
 

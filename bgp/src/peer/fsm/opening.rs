@@ -14,6 +14,7 @@ impl Fsm {
         self.connections.push(Connection {
             id,
             origin,
+            offered: (Arc::clone(&self.config), self.local),
             state: OpenSent,
             since: now,
             deadlines,
@@ -61,7 +62,10 @@ impl Fsm {
 
     /// Their OPEN is here.
     pub(super) fn opened(&mut self, now: Instant, id: ConnectionId, open: &Open) {
-        let agreed = match Negotiated::between(&self.config, &self.local, open) {
+        let Some((config, local)) = self.connection(id).map(|one| &one.offered) else {
+            return;
+        };
+        let agreed = match Negotiated::between(config, local, open) {
             Ok(agreed) => agreed,
             Err((notification, reason)) => return self.fail(now, id, notification, reason),
         };
