@@ -316,6 +316,9 @@ pub struct FamilyCounts {
     pub stale: usize,
     /// … refused because they do not lead to the owner of their prefix ([`crate::owners`]).
     pub refused_by_origin: usize,
+    /// … refused because they have been here: our AS number, BGP Identifier or cluster ID stands in them. They do not count
+    /// against the maximum, and no more than the maximum of them are kept.
+    pub looped: usize,
     /// In Adj-RIB-Out.
     pub advertised: usize,
     /// Their End-of-RIB was seen.

@@ -215,6 +215,7 @@ pub(crate) fn sum(speaker: &SpeakerStatus) -> BTreeMap<Family, FamilyCounts> {
         sum.accepted += counts.accepted;
         sum.stale += counts.stale;
         sum.refused_by_origin += counts.refused_by_origin;
+        sum.looped += counts.looped;
         sum.advertised += counts.advertised;
         sum.end_of_rib &= counts.end_of_rib;
     }

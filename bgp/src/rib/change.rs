@@ -78,9 +78,6 @@ impl Rib {
         let mut ruled: Option<Ruling> = None;
         let mut invalidated = None;
         for nlri in &announced.nlri {
-            if !self.may_have_more(id, *nlri) {
-                break;
-            }
             let Some(peer) = self.peers.get(&id) else {
                 break;
             };
@@ -90,12 +87,18 @@ impl Rib {
                 _ => self.import(id, nlri.prefix, &announced.attributes, received),
             };
             invalidated = ruling.counted.filter(|one| *one != Counted::Rejected);
-            self.insert(id, *nlri, received, ruling);
+            let taken = self.may_have_more(id, *nlri, ruling.refused);
+            if taken {
+                self.insert(id, *nlri, received, ruling);
+            }
             if alone {
                 self.attributes.release(ruling.effective);
             } else {
                 // Held until the end of the loop.
                 ruled = Some(ruling);
+            }
+            if !taken && !ruling.refused.contains(Flags::LOOPED) {
+                break;
             }
         }
         if let Some(ruled) = ruled {
@@ -134,6 +137,9 @@ impl Rib {
             refused: match &outcome {
                 Some(Ok(_)) => Flags::empty(),
                 Some(Err(Refusal::Origin(_))) => Flags::REFUSED | Flags::ASTRAY,
+                Some(Err(
+                    Refusal::AsLoop { .. } | Refusal::OwnOriginatorId | Refusal::ClusterLoop,
+                )) => Flags::REFUSED | Flags::LOOPED,
                 Some(Err(_)) | None => Flags::REFUSED,
             },
         }
@@ -399,7 +405,8 @@ impl Rib {
             self.attributes.release(effective);
             effective = marked;
         }
-        let flags = route.flags.difference(Flags::REFUSED | Flags::ASTRAY) | refused;
+        let refusals = Flags::REFUSED | Flags::ASTRAY | Flags::LOOPED;
+        let flags = route.flags.difference(refusals) | refused;
         if effective != route.effective || flags != route.flags {
             self.use_with(family, number, route, effective, flags);
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -447,6 +454,7 @@ impl Inbound {
         self.received += 1;
         self.accepted += usize::from(route.eligible());
         self.astray += usize::from(route.flags.contains(Flags::ASTRAY));
+        self.looped += usize::from(route.flags.contains(Flags::LOOPED));
         self.stale += usize::from(route.flags.contains(Flags::STALE));
     }
 
@@ -458,24 +466,22 @@ impl Inbound {
         less(&mut self.received, true);
         less(&mut self.accepted, route.eligible());
         less(&mut self.astray, route.flags.contains(Flags::ASTRAY));
+        less(&mut self.looped, route.flags.contains(Flags::LOOPED));
         less(&mut self.stale, route.flags.contains(Flags::STALE));
     }
 }
 
 impl Rib {
-    /// Whether this very route is known.
-    pub(super) fn has_route(&self, id: PeerId, nlri: Nlri) -> bool {
+    /// This very route, if it is known.
+    pub(super) fn known_route(&self, id: PeerId, nlri: Nlri) -> Option<&Route> {
         let table = &self.sides.of(nlri.prefix.family()).table;
         let source = Source::peer(id);
         table
             .find(nlri.prefix)
             .and_then(|number| table.get(number))
-            .is_some_and(|destination| {
-                destination
-                    .routes
-                    .as_slice()
-                    .iter()
-                    .any(|route| route.is_from(source) && route.path_id == nlri.path_id)
+            .and_then(|destination| {
+                let mut routes = destination.routes.as_slice().iter();
+                routes.find(|route| route.is_from(source) && route.path_id == nlri.path_id)
             })
     }
 }

@@ -63,6 +63,7 @@ impl Rib {
         }
         for peer in again {
             self.import_again(peer);
+            self.count_again(peer);
         }
         self.check_origins_again(&old.owners);
         if choice {

@@ -103,6 +103,8 @@ pub(super) struct Inbound {
     pub(super) stale: usize,
     /// Refused because they do not lead to the owner of their prefix.
     pub(super) astray: usize,
+    /// Refused because they have been here.
+    pub(super) looped: usize,
     /// Its End-of-RIB was seen in this session.
     pub(super) end_of_rib: bool,
     /// When the session ended that the oldest of what is stale came by.
@@ -216,6 +218,11 @@ impl Peer {
     /// Prefixes it has told us, both families together.
     pub(super) fn received(&self) -> usize {
         self.families.iter().map(|inbound| inbound.received).sum()
+    }
+
+    /// … of which these have been here.
+    pub(super) fn looped(&self) -> usize {
+        self.families.iter().map(|inbound| inbound.looped).sum()
     }
 
     /// Whether its session carries the family.

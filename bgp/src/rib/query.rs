@@ -68,6 +68,7 @@ impl Rib {
                     accepted: inbound.accepted,
                     stale: inbound.stale,
                     refused_by_origin: inbound.astray,
+                    looped: inbound.looped,
                     advertised: group.map_or(0, |group| group.told_to(peer.id)),
                     end_of_rib: inbound.end_of_rib,
                 },

@@ -37,7 +37,7 @@ impl Source {
 bitflags::bitflags! {
     /// What is known of a route beside its attributes.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub(super) struct Flags: u8 {
+    pub(super) struct Flags: u16 {
         /// Import does not let it be used.
         const REFUSED = 1;
         /// Kept from before a restart of its peer.
@@ -54,6 +54,8 @@ bitflags::bitflags! {
         const UNREFRESHED = 64;
         /// Refused because it does not lead to the owner of its prefix.
         const ASTRAY = 128;
+        /// Refused because it has been here: our AS number, our BGP Identifier or our cluster ID stands in it.
+        const LOOPED = 256;
     }
 }
 

@@ -291,25 +291,33 @@ impl Rib {
         }
     }
 
-    /// Whether the peer may tell us one more route; says so when it may not.
-    pub(super) fn may_have_more(&mut self, id: PeerId, nlri: Nlri) -> bool {
+    /// Whether one more route of the peer is taken; says so when it tells too many. What has been here does not count, for the peer only
+    /// says again what we said; but nobody can have us keep more of it than the maximum.
+    pub(super) fn may_have_more(&mut self, id: PeerId, nlri: Nlri, refused: Flags) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else {
             return false;
         };
         let limit = peer.config.max_prefixes;
-        let (received, most) = (peer.received(), limit.count as usize);
-        if limit.count == 0 || received < most - most / 5 {
+        let (counted, most) = (peer.counted(), limit.count as usize);
+        if limit.count == 0 {
             return true;
         }
-        if received < most {
+        if refused.contains(Flags::LOOPED) {
+            return peer.looped() < most || self.known_route(id, nlri).is_some();
+        }
+        if counted < most - most / 5 {
+            return true;
+        }
+        if counted < most {
             if peer.limit < Limit::Near {
                 peer.limit = Limit::Near;
-                let text = format!("{received} prefixes: 80 % of the maximum of {most}");
+                let text = format!("{counted} prefixes: 80 % of the maximum of {most}");
                 self.problem(id, text);
             }
             return true;
         }
-        if self.has_route(id, nlri) {
+        let known = self.known_route(id, nlri);
+        if known.is_some_and(|route| !route.flags.contains(Flags::LOOPED)) {
             return true;
         }
         self.over_limit(id, limit.action, most, nlri.prefix.family())
@@ -320,8 +328,8 @@ impl Rib {
         let Some(peer) = self.peers.get(&id).filter(|peer| peer.session.is_some()) else {
             return;
         };
-        let (limit, received) = (peer.config.max_prefixes, peer.received());
-        if limit.count > 0 && received > limit.count as usize {
+        let limit = peer.config.max_prefixes;
+        if limit.count > 0 && peer.counted() > limit.count as usize {
             self.over_limit(id, limit.action, limit.count as usize, Family::IPv4);
         }
     }
@@ -459,6 +467,11 @@ impl Rib {
 }
 
 impl Peer {
+    /// Prefixes that count against its maximum.
+    fn counted(&self) -> usize {
+        self.received().saturating_sub(self.looped())
+    }
+
     fn listened_to(&self) -> bool {
         self.session.as_ref().is_some_and(|live| !live.closing)
     }

@@ -5,16 +5,16 @@ use std::{sync::Arc, time::Duration};
 use bgp::{
     config::{Match, MaxPrefixes, OverLimit, Policy, PrefixRange, Rule, Set, Source, Verdict},
     prefix::{Family, Prefix},
-    rib::task::{Ending, Order, Refreshing, Room},
+    rib::task::{Ending, Order, PeerId, Refreshing, Room},
     speaker::{Direction, Event, RouteQuery},
     status::{
         Fate,
-        PeerKind::{External, Internal},
+        PeerKind::{self, External, Internal},
     },
     wire::{AsPath, Nlri, RouteRefresh, refresh::RefreshKind},
 };
 
-use crate::world::{World, attributes, origination, prefix, settings};
+use crate::world::{OWN_AS, World, attributes, origination, prefix, settings};
 
 const A: &str = "10.1.0.0/16";
 const B: &str = "10.2.0.0/16";
@@ -116,7 +116,7 @@ fn a_newcomer_is_told_all_and_then_end_of_rib() {
     let advertised = |peer: u32| {
         counts
             .peers
-            .get(&bgp::rib::task::PeerId(peer))
+            .get(&PeerId(peer))
             .and_then(|peer| peer.families.get(&Family::IPv4))
             .map(|family| family.advertised)
     };
@@ -322,7 +322,7 @@ fn a_changed_import_policy_is_applied_to_what_is_known() {
     let counts = world.rib.counts();
     let family = counts
         .peers
-        .get(&bgp::rib::task::PeerId(1))
+        .get(&PeerId(1))
         .and_then(|peer| peer.families.get(&Family::IPv4))
         .expect("counts");
     assert_eq!((family.received, family.accepted), (2, 1));
@@ -455,6 +455,80 @@ fn beyond_the_maximum_a_session_is_closed_and_nothing_more_is_taken() {
     };
     assert_eq!((notification.code, notification.subcode), (6, 1));
     assert_eq!(*stay_away, Duration::from_secs(60));
+}
+
+/// A peer that may tell ten prefixes.
+fn limited(kind: PeerKind) -> World {
+    let mut world = World::new(settings());
+    world.add(1, kind, |config| {
+        config.max_prefixes = MaxPrefixes {
+            count: 10,
+            action: OverLimit::Shutdown(Duration::from_secs(60)),
+        };
+    });
+    world.up(1);
+    world
+}
+
+fn in_figures(world: &World) -> (usize, usize, usize) {
+    let counts = world.rib.counts();
+    let of_peer = counts.peers.get(&PeerId(1)).expect("it is configured");
+    let counts = of_peer.families.get(&Family::IPv4).expect("it is carried");
+    (counts.received, counts.accepted, counts.looped)
+}
+
+#[test]
+fn what_a_peer_says_again_of_ours_does_not_count_against_its_maximum() {
+    let ours = |kind| {
+        let mut echo = attributes(1, kind, 0);
+        match kind {
+            External => echo.as_path = AsPath::sequence(&[65001, OWN_AS]),
+            Internal => echo.originator_id = Some(settings().router_id),
+        }
+        echo
+    };
+    for kind in [External, Internal] {
+        let mut world = limited(kind);
+        world.announce_with(1, attributes(1, kind, 1), (0..10).map(slash_24).collect());
+        world.announce_with(1, ours(kind), (100..108).map(slash_24).collect());
+        world.settle();
+        assert!(world.peer(1).orders.is_empty(), "{kind:?}");
+        assert_eq!(in_figures(&world), (18, 10, 8), "{kind:?}");
+
+        // Nobody fills our memory with them, and what is told anew in another way still is.
+        world.announce_with(1, ours(kind), (200..300).map(slash_24).collect());
+        world.announce_with(1, ours(kind), vec![slash_24(0)]);
+        world.settle();
+        assert!(world.peer(1).orders.is_empty(), "{kind:?}");
+        assert_eq!(in_figures(&world), (20, 9, 11), "{kind:?}");
+
+        // One that has been here, and now comes by another way, counts.
+        world.announce_with(1, attributes(1, kind, 1), vec![slash_24(100)]);
+        world.settle();
+        assert!(world.peer(1).orders.is_empty(), "{kind:?}");
+        assert_eq!(in_figures(&world), (20, 10, 10), "{kind:?}");
+        world.announce_with(1, attributes(1, kind, 1), vec![slash_24(101)]);
+        world.settle();
+        assert_eq!(world.peer(1).orders.len(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn what_has_been_here_counts_once_our_as_is_allowed() {
+    let mut world = limited(External);
+    let mut echo = attributes(1, External, 0);
+    echo.as_path = AsPath::sequence(&[65001, OWN_AS]);
+    world.announce_with(
+        1,
+        attributes(1, External, 1),
+        (0..6).map(slash_24).collect(),
+    );
+    world.announce_with(1, echo, (100..106).map(slash_24).collect());
+    world.settle();
+    assert_eq!(in_figures(&world), (12, 6, 6));
+    world.change(1, |config| config.allow_own_as = 1);
+    world.settle();
+    assert_eq!(world.peer(1).orders.len(), 1);
 }
 
 #[test]

@@ -266,6 +266,7 @@ fn families(peer: &PeerStatus) -> String {
         "ACCEPTED",
         "STALE",
         "WRONG ORIGIN",
+        "LOOPED",
         "ADVERTISED",
         "END-OF-RIB",
     ]);
@@ -276,6 +277,7 @@ fn families(peer: &PeerStatus) -> String {
             counts.accepted.to_string(),
             counts.stale.to_string(),
             counts.refused_by_origin.to_string(),
+            counts.looped.to_string(),
             counts.advertised.to_string(),
             if counts.end_of_rib { "seen" } else { "not yet" }.into(),
         ]);

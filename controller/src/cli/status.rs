@@ -93,6 +93,7 @@ pub(crate) fn text(status: &StatusReport) -> String {
         for (count, what) in [
             (counts.stale, "stale"),
             (counts.refused_by_origin, "refused by the origin check"),
+            (counts.looped, "refused as they have been here"),
         ] {
             if count > 0 {
                 let _ = write!(told, ", {count} {what}");

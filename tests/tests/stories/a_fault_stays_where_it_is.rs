@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tests::Lab;
 use tests::container::Container;
 use tests::scene::{self, BIRD, FRR, IMPATIENT, Transport};
-use tests::story::{Steady, append, complains, complaint, edit, is_up, write};
+use tests::segment::Segment;
+use tests::story::{Steady, append, at, complains, complaint, edit, is_up, peer, write};
 use tests::wait::{always, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
+/// What a busy machine may need for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The faults are between node1 and FRR; BIRD is next door.
 struct Scene<'lab> {
@@ -226,6 +229,47 @@ fn too_many_prefixes_are_told_or_end_that_session_only() {
         edit(&scene.bgp, "{count: 2,", "{count: 20,")?;
         scene.up()
     });
+}
+
+#[test]
+fn what_a_router_sends_back_does_not_count_against_the_maximum() {
+    let own = (0..6)
+        .map(|third| format!("10.99.{third}.0/24"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let manifest = scene::configuration("")
+        + &scene::peer("frr", FRR, Transport::IPv4)
+        + "  maxPrefixes: {count: 5}\n---\napiVersion: routelet.dev/v1alpha1\nkind: BGPAdvertisement\n"
+        + &format!("metadata: {{name: own}}\nspec: {{prefixes: [{own}]}}\n");
+    // To more than one peer FRR says the same, even to the one it has it from.
+    let frr = scene::frr(Transport::IPv4).replace(
+        " address-family ipv4 unicast\n",
+        " neighbor 10.0.0.2 remote-as 65001\n neighbor 10.0.0.2 timers connect 1\n neighbor 10.0.0.2 advertisement-interval 0\n address-family ipv4 unicast\n",
+    );
+    Segment::named("echo")
+        .manifest("bgp.yaml", &manifest)
+        .routelet(1)
+        .routelet(2)
+        .frr("frr", FRR, &frr)
+        .story(|lab| {
+            let node1 = lab.node("node1")?;
+            let figure = |name: &str| {
+                let counts = at(&peer(node1, "frr")?, "/families/IPv4")?.clone();
+                at(&counts, name)?.as_u64().context("a number")
+            };
+            eventually(PATIENCE, "it is all sent back", || {
+                let (received, looped) = (figure("/received")?, figure("/looped")?);
+                ensure!(looped == 5, "{looped} looped of {received}");
+                ensure!(received == 8 && figure("/accepted")? == 3, "{received}");
+                Ok(())
+            })?;
+            let session = Steady::session(node1, "frr")?;
+            let told = node1.output(&["routelet", "status"])?.stdout;
+            ensure!(told.contains("5 refused as they have been here"), "{told}");
+            ensure!(!told.contains("maximum"), "{told}");
+            node1.our_route("10.244.54.0/24")?;
+            session.holds()
+        });
 }
 
 #[test]
