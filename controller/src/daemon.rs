@@ -145,6 +145,7 @@ impl<'a> Daemon<'a> {
         let discovery = Discovery::start(found::links(&cluster, &options.node)).await;
         let mut facts = Facts {
             default_gateways: default_gateways(&cluster),
+            subnets: Vec::new(),
             links: Some((**discovery.links().borrow()).clone()),
             restarted: false,
             duty: service.duty(),
@@ -167,6 +168,7 @@ impl<'a> Daemon<'a> {
         };
         // Where nothing is installed there is no forwarding state that could have been preserved.
         facts.restarted = state.ran_before() && fib.is_some();
+        facts.subnets = links::subnets(fib.as_ref(), cluster.addresses(&options.node));
         let desired = desired(&cluster, &options.node, &facts);
         facts.topology = Some(desired.topology.clone());
         let mut speaker = Speaker::start(desired.speaker.clone());
@@ -290,6 +292,10 @@ impl<'a> Daemon<'a> {
         };
         cluster.keep(&self.cluster);
         self.facts.default_gateways = default_gateways(&cluster);
+        self.facts.subnets = links::subnets(
+            self.running.fib.as_ref(),
+            cluster.addresses(&self.options.node),
+        );
         let there = !cluster.keep_node(&self.cluster, &self.options.node);
         let wait = self.running.now().desired.drain_wait;
         let turned = self.service.has_node(there, Instant::now() + wait);

@@ -12,6 +12,7 @@ use bgp::{
     config::{Multipath, Policy, SpeakerConfig},
     prefix::Prefix,
 };
+use ipnetwork::IpNetwork;
 
 use crate::{
     cluster::{Addresses, Cluster, Node},
@@ -46,6 +47,8 @@ mod tests;
 pub(crate) struct Facts {
     /// Gateways of the kernel's default routes, with their interfaces.
     pub(crate) default_gateways: Vec<Gateway>,
+    /// The subnets of the node's own addresses, as its interfaces have them.
+    pub(crate) subnets: Vec<Subnet>,
     /// Links that peers are found on, and who is at their other ends; `None`: nobody has looked.
     pub(crate) links: Option<discovery::Links>,
     /// This process follows an earlier one whose routes are still in the kernel.
@@ -69,7 +72,25 @@ pub(crate) struct Gateway {
     pub(crate) interface: String,
 }
 
+/// An address of the node's own, with the subnet it is in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Subnet {
+    /// The address, and how long its subnet's prefix is.
+    pub(crate) address: IpNetwork,
+    /// The interface it is on.
+    pub(crate) interface: String,
+}
+
 impl Facts {
+    /// Whether `own` is on the link of `other` (that of `interface`, where one is named), by an address of the same subnet.
+    fn share_a_subnet(&self, own: IpAddr, other: IpAddr, interface: Option<&str>) -> bool {
+        self.subnets.iter().any(|subnet| {
+            subnet.address.ip() == own
+                && subnet.address.contains(other)
+                && interface.is_none_or(|named| subnet.interface == named)
+        })
+    }
+
     /// What peers of a drained node are told (RFC 9003).
     pub(crate) fn farewell(&self) -> &'static str {
         if self.deleted {

@@ -137,7 +137,8 @@ pub(crate) struct BGPPeerSpec {
     /// We never dial.
     #[serde(default)]
     pub(crate) passive: bool,
-    /// The address we speak from.
+    /// The address we speak from. By default the node's own; to an external router on the same link only if that is in the
+    /// subnet of the router, and else one that the kernel chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<IpText>")]
     pub(crate) source_address: Option<IpAddr>,

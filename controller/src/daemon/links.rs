@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use fib::LinkEvent;
+use fib::{Fib, LinkEvent};
 use tokio::sync::{broadcast::error::RecvError, watch};
 
 use super::{Daemon, pumps};
 use crate::{
-    desired::{Facts, desired, found},
+    cluster::Addresses,
+    desired::{Facts, Subnet, desired, found},
     gateways::default_gateways,
     journal::Kind,
 };
@@ -35,6 +36,12 @@ impl Daemon<'_> {
             self.facts.default_gateways = gateways;
             self.apply("the default route has changed").await;
         }
+        let own = self.cluster.addresses(&self.options.node);
+        let subnets = subnets(self.running.fib.as_ref(), own);
+        if subnets != self.facts.subnets {
+            self.facts.subnets = subnets;
+            self.apply("an address of this node came or went").await;
+        }
     }
 
     /// Looks for peers on the links that the cluster names now.
@@ -58,6 +65,24 @@ impl Daemon<'_> {
             self.apply(&news).await;
         }
     }
+}
+
+/// The node's own addresses as its interfaces have them. Only who installs routes follows the interfaces.
+pub(super) fn subnets(fib: Option<&Fib>, own: Addresses) -> Vec<Subnet> {
+    let links = fib.map(|fib| fib.links().borrow().clone());
+    let links = links.iter().flat_map(|links| links.iter());
+    let mut subnets: Vec<Subnet> = links
+        .flat_map(|link| {
+            let here = link.addresses.iter();
+            here.filter(|address| own.each().any(|own| own == address.ip()))
+                .map(|address| Subnet {
+                    address: *address,
+                    interface: link.name.clone(),
+                })
+        })
+        .collect();
+    subnets.sort();
+    subnets
 }
 
 /// What has changed, in words.

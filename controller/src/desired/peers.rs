@@ -306,17 +306,19 @@ fn session_with(
         (None, Some(true)) => Ttl::Send(255),
         (None, _) => Ttl::Send(spec.ebgp_multihop),
     };
-    // A router on the same link is spoken to from the address on that link, which the kernel chooses; one that is
-    // further away (or inside our AS) from the node's own address.
+    // A router is spoken to from the node's own address, for that is the one it knows; but one on the same link only where the
+    // node's address is on that link too, else from one that is, which the kernel chooses.
     let on_link = internal != Some(true)
         && matches!(ttl, Ttl::Send(1) | Ttl::Security(1))
         && whom.node.is_none()
         || whom.unnumbered.is_some();
-    let source = spec.source_address.or_else(|| {
-        view.addresses
-            .like(whom.address)
-            .filter(|_| !on_link && whom.interface.is_none() && spec.peer_range.is_none())
-    });
+    let interface = whom.interface.as_deref();
+    let serves = |own: &IpAddr| match on_link {
+        true => view.facts.share_a_subnet(*own, whom.address, interface),
+        false => interface.is_none() && spec.peer_range.is_none(),
+    };
+    let own = view.addresses.like(whom.address);
+    let source = spec.source_address.or_else(|| own.filter(serves));
     let nodes: Option<Vec<&str>> = whom.node.as_deref().map(|node| vec![node]);
     PeerConfig {
         address: whom.address,

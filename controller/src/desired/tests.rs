@@ -10,7 +10,7 @@ use std::{
 
 use discovery::Link;
 
-use super::{Duty, Facts, Gateway, InForce, desired, view::view};
+use super::{Duty, Facts, Gateway, InForce, Subnet, desired, view::view};
 use crate::cluster::{Cluster, files};
 
 fn cases() -> Vec<PathBuf> {
@@ -25,7 +25,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 /// The first line of a case: `# nodes: NAME…` and, as a rule of its own, `# facts: restarted draining drained deleted gateway=ADDRESS%INTERFACE
-/// topology=mesh leaving=NODE,NODE link=NAME,WORD…`; of a link `up`, `mute`, `ours=ADDRESS`, `router=ADDRESS` (several: the first
+/// own=ADDRESS/LENGTH%INTERFACE topology=mesh leaving=NODE,NODE link=NAME,WORD…`; of a link `up`, `mute`, `ours=ADDRESS`, `router=ADDRESS` (several: the first
 /// is the one that counts), `hosts=N`.
 fn header(text: &str) -> (Vec<String>, Facts) {
     let words = |key: &str| {
@@ -48,6 +48,13 @@ fn header(text: &str) -> (Vec<String>, Facts) {
             "deleted" => facts.deleted = true,
             other if other.starts_with("topology=") => facts.topology = Some(topology(other)),
             other if other.starts_with("leaving=") => facts.leaving = Some(topology(other)),
+            other if other.starts_with("own=") => {
+                let (address, interface) = other[4..].split_once('%').expect("a subnet%INTERFACE");
+                facts.subnets.push(Subnet {
+                    address: address.parse().unwrap(),
+                    interface: interface.to_owned(),
+                });
+            }
             other if other.starts_with("link=") => {
                 let links = facts.links.get_or_insert_default();
                 let (name, link) = link(other, links.len());

@@ -439,7 +439,12 @@ impl World {
                 if self.hosts[a].acts()
                     && let Some(process) = self.process(a)
                 {
-                    process.rib.ask_refresh(crate::process::peer_id(b));
+                    let all = bgp::speaker::Refresh {
+                        direction: bgp::speaker::Direction::Received,
+                        family: None,
+                    };
+                    // A session that is down has nobody to ask.
+                    let _ = process.rib.refresh_again(crate::process::peer_id(b), all);
                     self.pump(a, b);
                 }
             }

@@ -11,6 +11,8 @@ use tests::story::{Steady, append, at, complains, edit, is_up, peer, peers, stor
 use tests::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
+/// What a busy machine may need for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// node1's kernel leads to the prefix by that gateway.
 fn leads(node1: &Container, prefix: &str, gateway: &str) -> Result<()> {
@@ -67,6 +69,48 @@ fn a_session_over_ipv6_carries_both_families() {
             node1.no_route_of_ours("10.244.54.0/24")
         })?;
         leads(node1, "fd00:10:244:54::/64", "fd00:10::254")
+    });
+}
+
+#[test]
+fn a_router_on_the_link_is_spoken_to_from_the_nodes_own_address() {
+    let manifest = scene::configuration(IMPATIENT) + &scene::peer("frr", FRR, Transport::IPv6);
+    scene::between("twoaddresses", &manifest, Transport::IPv6).story(|lab| {
+        let (node1, frr) = (lab.node("node1")?, lab.node("frr")?);
+        is_up(node1, "frr")?;
+        // Nearer to FRR's than node1's own: the kernel prefers it (RFC 6724, rule 8). FRR knows node1's own, and does not dial.
+        node1.sh("ip address add fd00:10::255/64 dev eth1 nodad")?;
+        let chosen = node1.sh("ip route get fd00:10::254")?;
+        ensure!(chosen.contains("src fd00:10::255"), "{chosen}");
+        frr.vtysh_configure(&["router bgp 65254", "neighbor fd00:10::1 passive"])?;
+        let before = at(&peer(node1, "frr")?, "/establishedCount")?.as_u64();
+        scene::clear_frr(frr, Transport::IPv6)?;
+        eventually(PATIENCE, "the next session is from node1's own address", || {
+            let peer = peer(node1, "frr")?;
+            let count = at(&peer, "/establishedCount")?.as_u64();
+            ensure!(count > before, "{peer:#}");
+            let local = at(&peer, "/session/local")?.as_str().unwrap_or_default();
+            ensure!(local.starts_with("[fd00:10::1]:"), "{local}");
+            Ok(())
+        })?;
+        leads(node1, "fd00:10:244:54::/64", "fd00:10::254")?;
+
+        // Where its own address is on another link, it is spoken to from one that is on this: FRR learns of it.
+        node1.sh("ip address del fd00:10::1/64 dev eth1")?;
+        node1.sh("ip address add fd00:10::1/128 dev lo")?;
+        frr.vtysh_configure(&[
+            "router bgp 65254",
+            "neighbor fd00:10::255 remote-as 65001",
+            "neighbor fd00:10::255 passive",
+            "address-family ipv6 unicast",
+            "neighbor fd00:10::255 activate",
+        ])?;
+        eventually(PATIENCE, "a session from the link's address", || {
+            let peer = peer(node1, "frr")?;
+            let local = at(&peer, "/session/local")?.as_str().unwrap_or_default();
+            ensure!(local.starts_with("[fd00:10::255]:"), "{local}");
+            Ok(())
+        })
     });
 }
 
