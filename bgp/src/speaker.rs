@@ -12,7 +12,7 @@ use self::core::{Command, Core};
 use crate::{
     config::SpeakerConfig,
     peer::driver::Detail,
-    prefix::{Family, Prefix},
+    prefix::{Families, Family, Prefix},
     rib::task::{Install, RibHandle, Settings},
     status::{Explanation, Reach, RouteStatus, SpeakerStatus},
 };
@@ -80,12 +80,41 @@ pub struct RouteQuery {
 }
 
 /// Which side of the Rib.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Adj-RIB-In, with what import made of it.
     Received,
     /// Adj-RIB-Out.
     Advertised,
+}
+
+/// Which routes of a session are told once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    /// Received: the peer is asked for its routes (RFC 2918). Advertised: it is told ours.
+    pub direction: Direction,
+    /// One family only.
+    pub family: Option<Family>,
+}
+
+/// Why nothing is told once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRefresh {
+    /// Nobody has that name, or the speaker has ended.
+    #[error("there is no such peer")]
+    Unknown,
+    /// There is no session.
+    #[error("it is not Established")]
+    Down,
+    /// The peer cannot be asked.
+    #[error(
+        "it did not offer route refresh (RFC 2918) in its OPEN: it tells its routes again only in a new session"
+    )]
+    NotOffered,
+    /// The session is without that family.
+    #[error("its session does not carry {0}")]
+    NotCarried(Family),
 }
 
 /// How much of an interface is gone.
@@ -215,12 +244,15 @@ impl Speaker {
         parts
     }
 
-    /// Asks a peer for all its routes again (RFC 2918). False where there is no such peer.
-    pub async fn refresh(&self, peer: &str) -> bool {
+    /// Asks a peer for its routes again, or tells it ours again, and says of which families.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    pub async fn refresh(&self, peer: &str, what: Refresh) -> Result<Families, NoRefresh> {
         let name = peer.to_owned();
-        self.ask(|reply| Command::Refresh(name, reply))
+        self.ask(|reply| Command::Refresh(name, what, reply))
             .await
-            .unwrap_or(false)
+            .unwrap_or(Err(NoRefresh::Unknown))
     }
 
     /// These were our addresses on an interface, of which so much is gone: sessions from one of them end at once, and with all of

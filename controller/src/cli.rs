@@ -15,6 +15,7 @@ pub(crate) mod explain;
 pub(crate) mod fib;
 mod mrt;
 pub(crate) mod peers;
+pub(crate) mod refresh;
 pub(crate) mod routes;
 pub(crate) mod run;
 pub(crate) mod status;
@@ -60,6 +61,7 @@ enum Command {
     Explain(explain::Options),
     Events(events::Options),
     Mrt(mrt::Options),
+    Refresh(refresh::Options),
     Drain(duty::Drain),
     Undrain(duty::Undrain),
     Reload(duty::Reload),
@@ -101,6 +103,7 @@ impl Cli {
             Command::Explain(options) => options.run(),
             Command::Events(options) => options.run(),
             Command::Mrt(options) => options.run(),
+            Command::Refresh(options) => options.run(),
             Command::Drain(options) => options.run(),
             Command::Undrain(options) => options.run(),
             Command::Reload(options) => options.run(),

@@ -3,7 +3,7 @@
 //! ```text
 //! GET  /v1/status  /v1/peers[?peer=]  /v1/routes[?direction=&peer=&family=&prefix=&limit=]  /v1/fib[?within=&problems=&limit=]
 //!      /v1/explain?query=  /v1/events[?follow=true]  /v1/dump  /v1/mrt/table (octets of MRT)
-//! POST /v1/drain  /v1/undrain  /v1/reload
+//! POST /v1/drain  /v1/undrain  /v1/reload  /v1/refresh?peer=[&direction=&family=]
 //! GET  /metrics  /healthz  /readyz[?verbose]: the same as over TCP
 //! ```
 //! The header `routelet-healthy` says what the command line makes its exit code.
@@ -226,11 +226,26 @@ async fn route(
         (&Method::POST, "/v1/drain") => order(running, Order::Drain, as_text).await,
         (&Method::POST, "/v1/undrain") => order(running, Order::Undrain, as_text).await,
         (&Method::POST, "/v1/reload") => order(running, Order::Reload, as_text).await,
+        (&Method::POST, "/v1/refresh") => {
+            query.only(&["peer", "direction", "family"])?;
+            let (name, what) = query.refresh()?;
+            let refreshed = running.refresh(name, what).await?;
+            if refreshed.is_empty() {
+                return Err(unknown_peer(running, name).await);
+            }
+            if refreshed.iter().all(|one| one.refused.is_some()) {
+                let text = cli::refresh::text(&refreshed);
+                return Err(Refusal::Conflict(text.trim_end().into()));
+            }
+            let healthy = refreshed.iter().all(|one| one.refused.is_none());
+            let text = |refreshed: &Vec<_>| cli::refresh::text(refreshed);
+            reply(&refreshed, text, healthy, as_text)
+        }
         (&Method::GET, path) if web::PATHS.contains(&path) => {
             Ok(web::answer(path, &query, running).await)
         }
         (method, path) => Err(Refusal::NotFound(format!(
-            "no {method} {path}; there are GET /v1/{{status,peers,routes,fib,explain,events,dump,mrt/table}}, POST /v1/{{drain,undrain,reload}} and GET {}",
+            "no {method} {path}; there are GET /v1/{{status,peers,routes,fib,explain,events,dump,mrt/table}}, POST /v1/{{drain,undrain,reload,refresh}} and GET {}",
             web::PATHS.join(", ")
         ))),
     }

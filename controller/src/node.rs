@@ -7,7 +7,7 @@ use std::{
 
 use bgp::{
     prefix::Prefix,
-    speaker::{RouteQuery, Speaker},
+    speaker::{Direction, NoRefresh, Refresh, RouteQuery, Speaker},
     status::{Fate, PeerStatus, SpeakerStatus},
 };
 use bytes::Bytes;
@@ -19,11 +19,14 @@ use crate::{
     cluster::{Addresses, Registration},
     cni::Conflist,
     desired::{Desired, Duty},
-    journal::Journal,
+    journal::{Journal, Kind},
     kubernetes::publish::{Obstacles, sight::Sight},
     metrics::Scrape,
     problem::{Problem, Reason},
-    report::{self, Dump, ExplainReport, FibReport, Owner, PeerCounts, RoutesReport, StatusReport},
+    report::{
+        self, Dump, ExplainReport, FibReport, Owner, PeerCounts, RefreshReport, RoutesReport,
+        StatusReport,
+    },
     web,
 };
 
@@ -313,6 +316,42 @@ impl Running {
                         .is_some_and(|rule| peer.name.starts_with(rule))
             })
             .collect())
+    }
+
+    /// `POST /v1/refresh`: each session that `name` means, as in `peers`.
+    pub(crate) async fn refresh(
+        &self,
+        name: &str,
+        what: Refresh,
+    ) -> Result<Vec<RefreshReport>, Stopping> {
+        let mut reports = Vec::new();
+        for peer in self.peers(Some(name)).await? {
+            let done = match &*self.speaker.read().await {
+                Some(speaker) => speaker.refresh(&peer.name, what).await,
+                None => return Err(Stopping),
+            };
+            if done.is_ok() {
+                let text = match what.direction {
+                    Direction::Received => "asked for its routes again by the operator",
+                    Direction::Advertised => "told our routes again by the operator",
+                };
+                self.journal
+                    .write(Kind::Session, Some(peer.name.clone()), text);
+            }
+            reports.push(RefreshReport {
+                direction: what.direction,
+                families: done.map_or_else(|_| Vec::new(), |families| families.each().collect()),
+                refused: done.err().map(|refusal| match (refusal, peer.last_error) {
+                    (NoRefresh::Down, Some(error)) => {
+                        format!("{refusal} ({:?}: {error})", peer.state)
+                    }
+                    (NoRefresh::Down, None) => format!("{refusal} ({:?})", peer.state),
+                    (refusal, _) => refusal.to_string(),
+                }),
+                peer: peer.name,
+            });
+        }
+        Ok(reports)
     }
 
     /// `GET /v1/routes`.

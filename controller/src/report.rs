@@ -9,6 +9,7 @@ use std::{
 use bgp::{
     bfd::packet::State,
     prefix::{Family, Prefix},
+    speaker::Direction,
     status::{
         CollectorStatus, FamilyCounts, MrtStatus, PeerStatus, RouteStatus, SessionState,
         SpeakerStatus,
@@ -116,6 +117,21 @@ pub(crate) struct FibReport {
     pub(crate) routes: Vec<fib::RouteStatus>,
     /// There are more; `limit` cut them off.
     pub(crate) truncated: bool,
+}
+
+/// `POST /v1/refresh`: one session.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RefreshReport {
+    /// Its name.
+    pub(crate) peer: String,
+    /// Its routes or ours.
+    pub(crate) direction: Direction,
+    /// The families of what is told once more.
+    pub(crate) families: Vec<Family>,
+    /// Why nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<String>,
 }
 
 /// `GET /v1/explain`.

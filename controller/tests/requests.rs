@@ -40,6 +40,7 @@ const MEANT: &[&str] = &[
     "GET /v1/dump HTTP/1.1\r\nHost: routelet\r\n\r\n",
     "GET /metrics HTTP/1.1\r\nHost: routelet\r\n\r\n",
     "GET /readyz?verbose HTTP/1.0\r\n\r\n",
+    "POST /v1/refresh?peer=n2&direction=advertised&family=IPv4 HTTP/1.1\r\nHost: routelet\r\n\r\n",
     "POST /v1/reload HTTP/1.1\r\nHost: routelet\r\nContent-Length: 4\r\n\r\nbody",
     "POST /v1/reload HTTP/1.1\r\nHost: routelet\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

@@ -16,7 +16,7 @@ use crate::{
     bmp::Down,
     config::OverLimit,
     prefix::{Families, Family},
-    speaker::Event,
+    speaker::{Direction, Event, NoRefresh, Refresh},
     wire::{
         Cease, Nlri, Notification, RouteRefresh, Update,
         refresh::RefreshKind,
@@ -277,18 +277,37 @@ impl Rib {
         }
     }
 
-    /// Asks a peer for its routes.
-    pub fn ask_refresh(&mut self, id: PeerId) {
-        let live = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
-        if let Some(live) = live.filter(|live| live.refresh != Refreshing::No) {
-            let asked: Vec<Bytes> = live
-                .context
-                .families
-                .each()
-                .map(|family| refresh(family, RefreshKind::Request))
-                .collect();
-            live.send(asked.concat().into());
+    /// Asks a peer for its routes again, or has it told ours again; says of which families.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    pub fn refresh_again(&mut self, id: PeerId, what: Refresh) -> Result<Families, NoRefresh> {
+        let peer = self.peers.get(&id).ok_or(NoRefresh::Unknown)?;
+        let live = peer.session.as_ref().filter(|live| !live.closing);
+        let live = live.ok_or(NoRefresh::Down)?;
+        let carried = live.context.families;
+        let families = match what.family {
+            None => carried,
+            Some(family) if carried.has(family) => family.into(),
+            Some(family) => return Err(NoRefresh::NotCarried(family)),
+        };
+        match what.direction {
+            Direction::Received if live.refresh == Refreshing::No => {
+                return Err(NoRefresh::NotOffered);
+            }
+            Direction::Received => {
+                let requests: Vec<Bytes> = families
+                    .each()
+                    .map(|family| refresh(family, RefreshKind::Request))
+                    .collect();
+                live.send(requests.concat().into());
+            }
+            Direction::Advertised => {
+                let due = families.each().map(|family| (id, family));
+                self.refresh_due.extend(due);
+            }
         }
+        Ok(families)
     }
 
     /// Whether one more route of the peer is taken; says so when it tells too many. What has been here does not count, for the peer only

@@ -25,7 +25,7 @@ use crate::{
     owners::Owners,
     prefix::{Families, Family, Prefix},
     rib::Place,
-    speaker::{Event, RouteQuery},
+    speaker::{Event, NoRefresh, Refresh, RouteQuery},
     status::{Explanation, FamilyCounts, PeerKind, Reach, RouteStatus},
     wire::{self, NextHop, Notification, RouteRefresh, Update},
 };
@@ -335,8 +335,12 @@ pub enum ToRib {
     Peer(PeerId, PeerMessage),
     /// The configuration changed; all of it in one message, so that peers which stay alike stay together.
     Configure(Box<Settings>, Vec<PeerChange>),
-    /// Ask this peer for all its routes again (RFC 2918), if it can.
-    AskRefresh(PeerId),
+    /// Ask this peer for its routes again, or tell it ours.
+    Refresh(
+        PeerId,
+        Refresh,
+        oneshot::Sender<Result<Families, NoRefresh>>,
+    ),
     /// Counts.
     Counts(oneshot::Sender<RibCounts>),
     /// Routes.
@@ -431,12 +435,14 @@ impl RibHandle {
         self.tell(ToRib::Configure(Box::new(settings), peers)).await
     }
 
-    /// Asks a peer for all its routes again (RFC 2918 §3), if it agreed to be asked.
+    /// Asks a peer for its routes again (RFC 2918 §3), or tells it ours again, and says of which families.
     ///
     /// # Errors
-    /// [`Ended`] when the task has ended.
-    pub async fn ask_refresh(&self, peer: PeerId) -> Result<(), Ended> {
-        self.tell(ToRib::AskRefresh(peer)).await
+    /// Why that cannot be; [`NoRefresh::Unknown`] too when the task has ended.
+    pub async fn refresh(&self, peer: PeerId, what: Refresh) -> Result<Families, NoRefresh> {
+        self.ask(|reply| ToRib::Refresh(peer, what, reply))
+            .await
+            .unwrap_or(Err(NoRefresh::Unknown))
     }
 
     /// Counts of everything; `None` when the task has ended.

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Event, Gone, Stop,
+    Event, Gone, NoRefresh, Refresh, Stop,
     changes::{Change, change},
     status::Inquiry,
 };
@@ -29,7 +29,7 @@ use crate::{
         socket_options::interface_name,
         sockets::scope,
     },
-    prefix::Prefix,
+    prefix::{Families, Prefix},
     rib::task::{Ending, PeerChange, PeerId, PeerMessage, RibHandle, Settings},
     status::SpeakerStatus,
     wire::{Cease, Notification},
@@ -44,7 +44,11 @@ use accept::member;
 pub(super) enum Command {
     Apply(Box<SpeakerConfig>, oneshot::Sender<()>),
     Status(Detail, oneshot::Sender<SpeakerStatus>),
-    Refresh(String, oneshot::Sender<bool>),
+    Refresh(
+        String,
+        Refresh,
+        oneshot::Sender<Result<Families, NoRefresh>>,
+    ),
     Lost(Arc<str>, Arc<[IpAddr]>, Gone),
     Stop(Stop, oneshot::Sender<()>),
 }
@@ -146,12 +150,17 @@ impl Core {
                 let _ = reply.send(());
             }
             Command::Status(detail, reply) => self.inquire(detail, reply),
-            Command::Refresh(name, reply) => {
-                let known = match self.peers.get(&*name) {
-                    Some(peer) => self.rib.ask_refresh(peer.id).await.is_ok(),
-                    None => false,
-                };
-                let _ = reply.send(known);
+            Command::Refresh(name, what, reply) => {
+                let peer = self.peers.get(&*name).map(|peer| peer.id);
+                let rib = self.rib.clone();
+                drop(tokio::spawn(async move {
+                    let done = match peer {
+                        Some(peer) => rib.refresh(peer, what).await,
+                        None => Err(NoRefresh::Unknown),
+                    };
+                    // Whoever asked may have gone.
+                    let _ = reply.send(done);
+                }));
             }
             Command::Lost(interface, addresses, gone) => {
                 for peer in self.peers.values() {

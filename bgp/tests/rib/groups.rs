@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bgp::{
     config::{Match, MaxPrefixes, OverLimit, Policy, PrefixRange, Rule, Set, Source, Verdict},
-    prefix::{Family, Prefix},
+    prefix::{Families, Family, Prefix},
     rib::task::{Ending, Order, PeerId, Refreshing, Room},
-    speaker::{Direction, Event, RouteQuery},
+    speaker::{Direction, Event, NoRefresh, Refresh, RouteQuery},
     status::{
         Fate,
         PeerKind::{self, External, Internal},
@@ -266,11 +266,72 @@ fn refreshes_asked_for_without_reading_do_not_pile_up() {
 fn we_ask_for_a_refresh_where_that_was_agreed() {
     let mut world = world(2);
     let id = world.peer(1).id;
-    world.rib.ask_refresh(id);
+    let all = Refresh {
+        direction: Direction::Received,
+        family: None,
+    };
+    let v6 = Refresh {
+        family: Some(Family::IPv6),
+        ..all
+    };
+    let mut ask = |what| {
+        let families = world.rib.refresh_again(id, what).expect("it was agreed");
+        world.settle();
+        let asked = std::mem::take(&mut world.peer_mut(1).refreshes);
+        let kind = RefreshKind::Request;
+        let expected: Vec<_> = families
+            .each()
+            .map(|family| RouteRefresh { family, kind })
+            .collect();
+        assert_eq!(asked, expected);
+        families
+    };
+    assert_eq!(ask(all), Families::all());
+    assert_eq!(ask(v6), Families::IPV6);
+}
+
+#[test]
+fn our_routes_are_told_again_when_an_operator_wants_it() {
+    let mut world = world(3);
+    world.announce(1, &[A, B]);
     world.settle();
-    let kind = RefreshKind::Request;
-    let asked = Family::ALL.map(|family| RouteRefresh { family, kind });
-    assert_eq!(world.peer(1).refreshes, asked);
+    let told = [world.peer(2).updates, world.peer(3).updates];
+    let ours = Refresh {
+        direction: Direction::Advertised,
+        family: Some(Family::IPv4),
+    };
+    let id = world.peer(2).id;
+    assert_eq!(world.rib.refresh_again(id, ours), Ok(Families::IPV4));
+    world.settle();
+    assert!(world.peer(2).updates > told[0]);
+    assert_eq!(world.peer(3).updates, told[1]);
+    let marks = [RefreshKind::Begin, RefreshKind::End].map(|kind| RouteRefresh {
+        family: Family::IPv4,
+        kind,
+    });
+    assert_eq!(world.peer(2).refreshes, marks);
+}
+
+#[test]
+fn a_refresh_that_cannot_be_says_why() {
+    let mut world = World::new(settings());
+    for peer in 1..=3 {
+        world.add(peer, External, |_| {});
+    }
+    world.peer_mut(1).refresh = Refreshing::No;
+    world.peer_mut(2).context.families = Families::IPV4;
+    world.up(1);
+    world.up(2);
+    let mut ask = |peer: u32, direction, family| {
+        let what = Refresh { direction, family };
+        world.rib.refresh_again(PeerId(peer), what)
+    };
+    let (received, v6) = (Direction::Received, Family::IPv6);
+    assert_eq!(ask(1, received, None), Err(NoRefresh::NotOffered));
+    assert_eq!(ask(1, Direction::Advertised, None), Ok(Families::all()));
+    assert_eq!(ask(2, received, Some(v6)), Err(NoRefresh::NotCarried(v6)));
+    assert_eq!(ask(3, received, None), Err(NoRefresh::Down));
+    assert_eq!(ask(4, received, None), Err(NoRefresh::Unknown));
 }
 
 fn only(text: &str, verdict: Verdict) -> Arc<Policy> {

@@ -25,7 +25,12 @@ impl Asking {
 
     /// Has it done and shows what was.
     pub(super) fn order(&self, path: &str) -> anyhow::Result<ExitCode> {
-        self.ask(Method::POST, path, &Query::default())
+        self.order_with(path, &Query::default())
+    }
+
+    /// The same with parameters.
+    pub(super) fn order_with(&self, path: &str, query: &Query) -> anyhow::Result<ExitCode> {
+        self.ask(Method::POST, path, query)
     }
 
     /// Writes the answer to `GET path` to a file, which is there once it is complete.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bgp::{
     prefix::{Family, Prefix},
-    speaker::{Direction, RouteQuery},
+    speaker::{Direction, Refresh, RouteQuery},
 };
 
 /// Keys and values, decoded.
@@ -102,26 +102,44 @@ impl Query {
         }
     }
 
+    fn direction(&self) -> Result<Option<Direction>, Wrong> {
+        match self.text("direction") {
+            None => Ok(None),
+            Some("received") => Ok(Some(Direction::Received)),
+            Some("advertised") => Ok(Some(Direction::Advertised)),
+            Some(other) => Err(Wrong(format!(
+                "direction is received or advertised, not {other:?}"
+            ))),
+        }
+    }
+
+    fn family(&self) -> Result<Option<Family>, Wrong> {
+        match self.text("family").map(str::to_lowercase).as_deref() {
+            None => Ok(None),
+            Some("ipv4" | "4") => Ok(Some(Family::IPv4)),
+            Some("ipv6" | "6") => Ok(Some(Family::IPv6)),
+            Some(other) => Err(Wrong(format!("family is IPv4 or IPv6, not {other:?}"))),
+        }
+    }
+
+    /// What `/v1/refresh` is told: whose routes, and which.
+    pub(crate) fn refresh(&self) -> Result<(&str, Refresh), Wrong> {
+        let peer = self
+            .text("peer")
+            .ok_or_else(|| Wrong("the parameter peer is required: whose routes?".into()))?;
+        let refresh = Refresh {
+            direction: self.direction()?.unwrap_or(Direction::Received),
+            family: self.family()?,
+        };
+        Ok((peer, refresh))
+    }
+
     /// What `/v1/routes` is asked.
     pub(crate) fn routes(&self) -> Result<RouteQuery, Wrong> {
         Ok(RouteQuery {
             peer: self.text("peer").map(str::to_owned),
-            direction: match self.text("direction") {
-                None => None,
-                Some("received") => Some(Direction::Received),
-                Some("advertised") => Some(Direction::Advertised),
-                Some(other) => {
-                    return Err(Wrong(format!(
-                        "direction is received or advertised, not {other:?}"
-                    )));
-                }
-            },
-            family: match self.text("family").map(str::to_lowercase).as_deref() {
-                None => None,
-                Some("ipv4" | "4") => Some(Family::IPv4),
-                Some("ipv6" | "6") => Some(Family::IPv6),
-                Some(other) => return Err(Wrong(format!("family is IPv4 or IPv6, not {other:?}"))),
-            },
+            direction: self.direction()?,
+            family: self.family()?,
             prefix: self.text("prefix").map(parse_prefix).transpose()?,
             limit: self.limit()?,
         })

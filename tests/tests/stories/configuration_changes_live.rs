@@ -216,6 +216,76 @@ fn a_route_refresh_is_answered() {
     });
 }
 
+/// How often a session of node1's got what is counted there.
+fn figure(node1: &Container, name: &str, pointer: &str) -> Result<u64> {
+    count(&peer(node1, name)?, pointer)
+}
+
+#[test]
+fn an_operator_orders_a_route_refresh() {
+    between("orders").story(|lab| {
+        let node1 = lab.node("node1")?;
+        append(&bgp(lab), &bird())?;
+        is_up(node1, "bird")?;
+        let session = Session::with_frr(lab)?;
+        has(node1, "10.244.54.0/24")?;
+        has(node1, "10.244.53.0/24")?;
+        const TOLD: &str = "/messages/updatesIn";
+
+        let asked = count(&neighbor(lab)?, "/messageStats/routeRefreshRecv")?;
+        for name in ["frr", "bird"] {
+            let told = figure(node1, name, TOLD)?;
+            let said = node1.run(&["routelet", "refresh", name])?;
+            let expected = format!("{name}: asked for its IPv4 and IPv6 routes again");
+            ensure!(said.trim() == expected, "{said}");
+            eventually(PATIENCE, "its routes come again", || {
+                let now = figure(node1, name, TOLD)?;
+                ensure!(now > told, "{told} UPDATEs before, {now} now");
+                Ok(())
+            })?;
+        }
+        let now = count(&neighbor(lab)?, "/messageStats/routeRefreshRecv")?;
+        ensure!(
+            now == asked + 2,
+            "FRR was asked {now} times, not {asked} + 2"
+        );
+        // BIRD marks the beginning and the end (RFC 7313).
+        let shown = node1.run(&["routelet", "peers", "bird"])?;
+        for word in ["ROUTE-REFRESH Begin IPv4", "ROUTE-REFRESH End IPv6"] {
+            ensure!(shown.contains(word), "no {word}: {shown}");
+        }
+
+        let told = count(&neighbor(lab)?, "/messageStats/updatesRecv")?;
+        node1.run(&[
+            "routelet",
+            "refresh",
+            "10.0.0.254",
+            "--out",
+            "--family",
+            "IPv4",
+        ])?;
+        eventually(PATIENCE, "FRR is told again", || {
+            let now = count(&neighbor(lab)?, "/messageStats/updatesRecv")?;
+            ensure!(now > told, "{told} UPDATEs before, {now} now");
+            Ok(())
+        })?;
+
+        let refused = |peer: &str, words: &str| {
+            let answer = node1.output(&["routelet", "refresh", peer])?;
+            let said = answer.stderr.clone();
+            ensure!(answer.code == 2 && said.contains(words), "{peer}: {said}");
+            Ok(())
+        };
+        refused("fr", "there is no peer fr; there are bird, frr")?;
+        append(&bgp(lab), "  shutdown: {message: rest}\n")?;
+        eventually(PATIENCE, "BIRD's session ends", || {
+            refused("bird", "bird: it is not Established")
+        })?;
+        node1.our_route("10.244.54.0/24")?;
+        session.untouched(lab)
+    });
+}
+
 #[test]
 fn a_pod_cidr_changes() {
     story("mesh", |lab| {

@@ -85,14 +85,18 @@ fn a_router_on_the_link_is_spoken_to_from_the_nodes_own_address() {
         frr.vtysh_configure(&["router bgp 65254", "neighbor fd00:10::1 passive"])?;
         let before = at(&peer(node1, "frr")?, "/establishedCount")?.as_u64();
         scene::clear_frr(frr, Transport::IPv6)?;
-        eventually(PATIENCE, "the next session is from node1's own address", || {
-            let peer = peer(node1, "frr")?;
-            let count = at(&peer, "/establishedCount")?.as_u64();
-            ensure!(count > before, "{peer:#}");
-            let local = at(&peer, "/session/local")?.as_str().unwrap_or_default();
-            ensure!(local.starts_with("[fd00:10::1]:"), "{local}");
-            Ok(())
-        })?;
+        eventually(
+            PATIENCE,
+            "the next session is from node1's own address",
+            || {
+                let peer = peer(node1, "frr")?;
+                let count = at(&peer, "/establishedCount")?.as_u64();
+                ensure!(count > before, "{peer:#}");
+                let local = at(&peer, "/session/local")?.as_str().unwrap_or_default();
+                ensure!(local.starts_with("[fd00:10::1]:"), "{local}");
+                Ok(())
+            },
+        )?;
         leads(node1, "fd00:10:244:54::/64", "fd00:10::254")?;
 
         // Where its own address is on another link, it is spoken to from one that is on this: FRR learns of it.

@@ -149,7 +149,6 @@ fn hear(rib: &mut Rib, now: Instant, message: ToRib) {
     match message {
         ToRib::Peer(peer, message) => rib.hear(now, peer, message),
         ToRib::Configure(settings, peers) => rib.configure(now, *settings, peers),
-        ToRib::AskRefresh(peer) => rib.ask_refresh(peer),
         ToRib::Collector(id, message) => rib.hear_collector(now, id, message),
         question => answer(rib, now, question),
     }
@@ -169,7 +168,8 @@ fn answer(rib: &mut Rib, now: Instant, question: ToRib) {
         }
         ToRib::Reach(ranges, reply) => drop(reply.send(rib.reach(ranges))),
         ToRib::Dump(place, reply) => drop(reply.send(rib.dump(place, now, SystemTime::now()))),
-        ToRib::Peer(..) | ToRib::Configure(..) | ToRib::AskRefresh(_) | ToRib::Collector(..) => {}
+        ToRib::Refresh(peer, what, reply) => drop(reply.send(rib.refresh_again(peer, what))),
+        ToRib::Peer(..) | ToRib::Configure(..) | ToRib::Collector(..) => {}
     }
 }
 
