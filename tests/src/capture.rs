@@ -30,9 +30,24 @@ pub struct Captured {
 impl Capture {
     /// Captures what `filter` selects on `interface` into `file`; returns once it really listens.
     pub fn start(on: &dyn Sender, interface: &str, filter: &str, file: &Path) -> Result<Self> {
+        Self::start_with(on, interface, &[], filter, file)
+    }
+
+    /// The same of what goes out only, not of what comes in.
+    pub fn outgoing(on: &dyn Sender, interface: &str, filter: &str, file: &Path) -> Result<Self> {
+        Self::start_with(on, interface, &["-Q", "out"], filter, file)
+    }
+
+    fn start_with(
+        on: &dyn Sender,
+        interface: &str,
+        options: &[&str],
+        filter: &str,
+        file: &Path,
+    ) -> Result<Self> {
         // Opened outside: the node has its own view of /run. Packets are flushed one by one, or the end of the capture would be lost.
         let sink = std::fs::File::create(file).with_context(|| file.display().to_string())?;
-        let words = [
+        let words: &[&str] = &[
             "tcpdump",
             "-n",
             "-U",
@@ -45,8 +60,8 @@ impl Capture {
             interface,
             "-w",
             "-",
-            filter,
         ];
+        let words = [words, options, &[filter]].concat();
         let mut tcpdump =
             Background::start(on.tool_in(&words).stdout(sink).stderr(Stdio::piped()))?;
         let mut said = BufReader::new(tcpdump.child().stderr.take().context("no pipe")?);
@@ -67,6 +82,12 @@ impl Capture {
         })
     }
 
+    /// Where what it has captured so far lies.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Ends it.
     pub fn stop(self) -> Result<Captured> {
         self.tcpdump.stop(Signal::SIGTERM)?;
@@ -75,6 +96,12 @@ impl Capture {
 }
 
 impl Captured {
+    /// Where it lies.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The packets that `filter` selects, one line each, as tcpdump prints them.
     pub fn packets(&self, filter: &str) -> Result<Vec<String>> {
         let mut command = Command::new("tcpdump");

@@ -1,10 +1,10 @@
 //! A topology brought to life, and taken down without a trace.
 
+mod copy;
 mod state;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ pub use state::{State, sweep};
 use crate::clab::{Bind, End, Kind, Link, Network, Node, Topology};
 use crate::container::{Container, Recipe};
 use crate::kubernetes::programs;
+use crate::overheard::Overheard;
 use crate::program::{Program, waits_for_kubelet};
 use crate::shell::{self, Background};
 use crate::wait::{eventually, pause};
@@ -29,6 +30,8 @@ pub struct Options {
     pub routelet: Option<PathBuf>,
     /// Shows each step on standard error.
     pub verbose: bool,
+    /// Captures all that the routelets say.
+    pub overhear: bool,
 }
 
 /// A running lab. Dropping it takes it down.
@@ -41,66 +44,11 @@ pub struct Lab {
     state: State,
     containers: BTreeMap<String, Container>,
     daemons: Mutex<BTreeMap<String, Background>>,
+    overheard: Option<Overheard>,
     verbose: bool,
 }
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
-
 impl Lab {
-    /// Brings up `topologies/NAME.clab.yml` for a story: under a name of its own, with files of its own that the story may change.
-    pub fn story(name: &str) -> Result<Self> {
-        Self::story_with(name, |_| Ok(()))
-    }
-
-    /// As [`Lab::story`]; `change` may edit the copy of the topology's files (its folder is given) before anything starts.
-    pub fn story_with(name: &str, change: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../topologies");
-        Self::written(name, |files| {
-            let clab = format!("{name}.clab.yml");
-            std::fs::copy(source.join(&clab), files.join(&clab))
-                .with_context(|| format!("topology {name}"))?;
-            // One whose nodes are told everything by an API server has no files.
-            let configuration = source.join(name);
-            if configuration.exists() {
-                let mut copy = std::process::Command::new("cp");
-                shell::run(copy.arg("-r").arg(configuration).arg(files))?;
-            }
-            change(files)
-        })
-    }
-
-    /// Brings up a lab under a name of its own from files that `write` makes in the folder it is given: `NAME.clab.yml`, and
-    /// what that one binds.
-    pub fn written(name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        Self::written_with(name, None, write)
-    }
-
-    /// As [`Lab::written`], with this routelet.
-    pub fn written_with(
-        name: &str,
-        routelet: Option<PathBuf>,
-        write: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<Self> {
-        let prefix = format!(
-            "rl{}x{}-",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        sweep()?;
-        let files = state::folder(&format!("{prefix}{name}")).join("files");
-        std::fs::create_dir_all(&files)?;
-        write(&files)?;
-        let topology = Topology::read(&files.join(format!("{name}.clab.yml")))?;
-        Self::up(
-            topology,
-            Options {
-                prefix: Some(prefix),
-                routelet,
-                ..Options::default()
-            },
-        )
-    }
-
     /// Brings `topology` up. Whatever an earlier run under the same name left is removed first.
     ///
     /// # Errors
@@ -129,6 +77,7 @@ impl Lab {
             state,
             containers: BTreeMap::new(),
             daemons: Mutex::default(),
+            overheard: None,
             verbose: options.verbose,
         };
         lab.build(&options)
@@ -162,6 +111,9 @@ impl Lab {
         }
         self.tell("links");
         self.connect()?;
+        if options.overhear {
+            self.overheard = Some(self.overhear()?);
+        }
         self.tell("programs");
         let mut order = programs.clone();
         order.sort_by_key(|(node, _)| (node.startup_delay, node.network != Network::Own));
@@ -182,6 +134,20 @@ impl Lab {
             }
         }
         Ok(())
+    }
+
+    fn overhear(&self) -> Result<Overheard> {
+        let mut overheard = Overheard::default();
+        for name in self.running(Program::Routelet) {
+            let file = self.folder.join(&name).join("said.pcap");
+            overheard.listen(self.node(&name)?, &file)?;
+        }
+        Ok(overheard)
+    }
+
+    /// What its routelets have said since they were started, if anybody has listened.
+    pub const fn overheard(&mut self) -> Option<Overheard> {
+        self.overheard.take()
     }
 
     fn contain<'a>(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Options};
 use crate::story::tell_in;
 
 /// The stations on one network. Station N has 10.0.0.N/16 and fd00:10::N/64.
@@ -208,7 +208,11 @@ impl Segment {
 
     /// Brings it up.
     pub fn lab(&self) -> Result<Lab> {
-        Lab::written_with(&self.name, self.binary.clone(), |files| self.write(files))
+        let options = Options {
+            routelet: self.binary.clone(),
+            ..Options::default()
+        };
+        Lab::written_with(&self.name, options, |files| self.write(files))
     }
 
     fn write(&self, folder: &Path) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::cni::Pod;
 use crate::container::Container;
 use crate::converge::Cluster;
 use crate::lab::Lab;
+use crate::overheard::Overheard;
 use crate::ping::{Stream, Tally};
 use crate::program::Program;
 use crate::wait::eventually;
@@ -24,6 +25,14 @@ pub const CONVERGENCE: Duration = Duration::from_secs(60);
 /// If the story fails, after showing what the routers of the lab have to say.
 pub fn story(topology: &str, tell: impl FnOnce(&Lab) -> Result<()>) {
     story_with(topology, |_| Ok(()), tell);
+}
+
+/// As [`story`]; all that its routelets say is judged by an independent dissector.
+///
+/// # Panics
+/// If the story fails, or something they said is malformed.
+pub fn story_overheard(topology: &str, tell: impl FnOnce(&Lab) -> Result<()>) {
+    tell_in(Lab::story_overheard(topology), tell);
 }
 
 /// As [`story`]; `change` edits the topology's files first (it is given their folder).
@@ -45,9 +54,12 @@ pub fn story_with(
 #[expect(clippy::panic, reason = "that is how a test fails")]
 pub fn tell_in(lab: Result<Lab>, tell: impl FnOnce(&Lab) -> Result<()>) {
     match lab {
-        Ok(lab) => {
+        Ok(mut lab) => {
             if let Err(error) = tell(&lab) {
                 autopsy(&lab);
+                panic!("{error:#}");
+            }
+            if let Some(Err(error)) = lab.overheard().map(Overheard::judge) {
                 panic!("{error:#}");
             }
         }

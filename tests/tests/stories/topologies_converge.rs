@@ -1,10 +1,11 @@
-//! Every topology converges; every pod reaches every pod under its own address, bare, in both families; every node reaches every pod.
+//! Every topology converges; every pod reaches every pod under its own address, bare, in both families; every node reaches every pod. Nothing that a
+//! routelet says meanwhile is malformed.
 
 use anyhow::{Context, Result, ensure};
 use tests::Lab;
 use tests::converge::Cluster;
 use tests::kubernetes::{ControlPlane, Lifetime, programs};
-use tests::story::{CONVERGENCE, story};
+use tests::story::{CONVERGENCE, story_overheard};
 
 fn converges(lab: &Lab) -> Result<()> {
     talks(&lab.converged()?)
@@ -39,32 +40,32 @@ fn talks(cluster: &Cluster<'_>) -> Result<()> {
 
 #[test]
 fn mesh_converges() {
-    story("mesh", converges);
+    story_overheard("mesh", converges);
 }
 
 #[test]
 fn tor_frr_converges() {
-    story("tor-frr", converges);
+    story_overheard("tor-frr", converges);
 }
 
 #[test]
 fn tor_bird_converges() {
-    story("tor-bird", converges);
+    story_overheard("tor-bird", converges);
 }
 
 #[test]
 fn racks_converge() {
-    story("racks", converges);
+    story_overheard("racks", converges);
 }
 
 #[test]
 fn reflector_converges() {
-    story("reflector", converges);
+    story_overheard("reflector", converges);
 }
 
 #[test]
 fn dual_homed_converges() {
-    story("dual-homed", |lab| {
+    story_overheard("dual-homed", |lab| {
         converges(lab)?;
         let cluster = lab.converged()?;
         for member in &cluster.members {
@@ -89,7 +90,7 @@ fn dual_homed_converges() {
 
 #[test]
 fn unnumbered_converges() {
-    story("unnumbered", |lab| {
+    story_overheard("unnumbered", |lab| {
         converges(lab)?;
         let cluster = lab.converged()?;
         for member in &cluster.members {
@@ -125,7 +126,7 @@ fn cluster_converges() {
         println!("skipped: {why:#}");
         return;
     }
-    story("cluster", |lab| {
+    story_overheard("cluster", |lab| {
         let control = ControlPlane::of(lab, Lifetime::Story)?.context("it has a control plane")?;
         let told = || {
             let cluster = control.found_all()?;
