@@ -21,6 +21,7 @@ pub mod cni;
 pub mod container;
 pub mod converge;
 pub mod dissect;
+pub mod interop;
 pub mod kernel;
 pub mod kubernetes;
 pub mod lab;

@@ -16,6 +16,7 @@ mod chaos;
 mod configuration_changes_live;
 mod foreign_routes_are_safe;
 mod gobgp_interoperates;
+mod interop;
 mod kubectl_routelet_asks_every_node;
 mod kubectl_tells_what_went_wrong;
 mod links_share_by_their_bandwidth;
