@@ -238,6 +238,46 @@ async fn a_range_may_have_a_password() {
 }
 
 #[tokio::test]
+async fn a_key_of_a_range_that_changes_keeps_the_sessions_of_its_members() {
+    let (mut one, mut two) = couple(82);
+    let member = two.peers.remove("one").expect("it is configured");
+    let range = RangeConfig {
+        range: Prefix::v4(address(82, 0), 24).expect("a prefix"),
+        peer: member,
+        limit: 10,
+    };
+    two.ranges.insert("rack".into(), range);
+    let mut know = |one: &mut SpeakerConfig, text: &str| {
+        set(one, |peer| peer.password = key(text));
+        for range in two.ranges.values_mut() {
+            range.peer.password = key(text);
+        }
+        two.clone()
+    };
+    let two = Speaker::start(know(&mut one, "first"));
+    if !can_sign(&two).await {
+        return;
+    }
+    let speaker_one = Speaker::start(one.clone());
+    until_up(&mut speaker_one.events()).await;
+    for (text, members_first) in [("second", true), ("third", false)] {
+        let of_range = know(&mut one, text);
+        let before = wrongly_signed();
+        if members_first {
+            speaker_one.apply(one.clone()).await;
+            until_dropped(before).await;
+            two.apply(of_range).await;
+        } else {
+            two.apply(of_range).await;
+            until_dropped(before).await;
+            speaker_one.apply(one.clone()).await;
+        }
+        let signed = goes_on([&speaker_one, &two]).await;
+        assert_eq!(signed, Some(SignedWith::Current));
+    }
+}
+
+#[tokio::test]
 async fn with_gtsm_on_both_sides_the_session_comes_up() {
     let (mut one, mut two) = couple(75);
     set(&mut one, |peer| peer.ttl = Ttl::Security(1));
