@@ -164,6 +164,19 @@ fn after_our_restart_bfd_comes_first_and_whoever_dials_meanwhile_hears_no_word()
     assert!(pair.sides[A].closes.iter().all(Option::is_none));
     pair.event(A, Event::BfdUp);
     pair.settle();
+    assert!(!pair.sides[A].is_up(), "B's BGP need not know of it yet");
+    pair.pass(Fsm::BFD_SETTLED);
+    assert!(pair.sides[A].is_up());
+}
+
+#[test]
+fn after_our_restart_a_bfd_that_comes_last_is_still_given_its_moment() {
+    let mut pair = after_a_restart();
+    pair.pass(Fsm::BFD_FIRST - Fsm::BFD_SETTLED / 2);
+    pair.event(A, Event::BfdUp);
+    pair.pass(Fsm::BFD_SETTLED / 2);
+    assert!(!pair.sides[A].is_up());
+    pair.pass(Fsm::BFD_SETTLED / 2);
     assert!(pair.sides[A].is_up());
 }
 

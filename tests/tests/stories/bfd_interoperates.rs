@@ -388,10 +388,12 @@ fn restarted(lab: &Lab, router: &str, signal: Signal, away: Duration) -> Result<
 fn our_restart_is_no_dead_path_for_frr_nor_for_a_graceful_bird() {
     let transport = Transport::IPv4;
     let bird = |how: &str| kernel_of_bird() + &bird(transport, CALM, how);
+    // As FRR dials by default: one that dials at the moment we do gives up what it kept of us for the collision of the two.
+    let frr = frr(transport, CALM).replace("timers connect 1\n", "timers connect 60\n");
     let segment = Segment::named("bfdrestart")
         .manifest("bgp.yaml", &manifest(transport, CALM))
         .routelet(1)
-        .frr("frr", FRR, &frr(transport, CALM))
+        .frr("frr", FRR, &frr)
         .bird("bird", BIRD, &bird("bfd graceful;"));
     alone(&segment, |lab| {
         both_watched(lab, transport)?;

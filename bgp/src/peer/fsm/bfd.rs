@@ -11,7 +11,8 @@ pub(super) enum Gate {
     /// The path failed, and the peer is heard but does not hear us yet, or says that it does not.
     Shut,
     /// We have restarted, and the peer's BFD may still watch our earlier life: a session that were up when it sees the end of that
-    /// would end too, and its routes with it. So BFD comes first, for as long as this (from our start on) at most.
+    /// would end too, and its routes with it. So BFD comes first: until then (from our start on) at most, or until it has been up for
+    /// a moment.
     Restarted(Option<Instant>),
 }
 
@@ -34,6 +35,9 @@ impl Fsm {
     /// How long a session waits for BFD after our restart: longer than BFD needs at the slow pace it begins with
     /// (RFC 5880 §6.8.3). The peer may have none.
     pub const BFD_FIRST: Duration = Duration::from_secs(5);
+    /// … and then until the other end of BFD has told its BGP that the earlier session is over and the new one up. FRR does it in
+    /// processes of its own: a session that is opened within the milliseconds that takes, it ends again, and our routes with it.
+    pub const BFD_SETTLED: Duration = Duration::from_millis(500);
 
     /// The path, which worked, is dead: what runs over it ends at once, and its routes with it. What began after the peer was
     /// last heard is not meant: it has come over the path since. So a peer that restarts, and whose BFD falls silent
@@ -89,11 +93,14 @@ impl Fsm {
 
     /// BFD is up.
     pub(super) fn bfd_up(&mut self, now: Instant) {
-        if matches!(self.gate, Gate::Restarted(_)) {
-            self.deadlines.set(Timer::IdleHold, None);
-            self.gate = Gate::Open;
+        if self.bfd_first(now).is_none() {
+            return self.bfd_clear(now);
         }
-        self.bfd_clear(now);
+        let settled = now + Self::BFD_SETTLED;
+        self.gate = Gate::Restarted(Some(settled));
+        if self.is_held() {
+            self.deadlines.set(Timer::IdleHold, Some(settled));
+        }
     }
 
     /// BFD says nothing against the path (any more).
