@@ -17,6 +17,8 @@ use tests::shell::Background;
 use tests::story::{Steady, at, complains, edit, is_up, peer};
 use tests::wait::{always, eventually, now, pause};
 
+mod far;
+
 /// Long on a busy machine, and still far from the hold time.
 const SOON: Duration = Duration::from_secs(40);
 

@@ -268,6 +268,45 @@ impl Past {
     }
 }
 
+const WATCHED: &str = "  bfd: {minRxMs: 300, minTxMs: 300, multiplier: 3}\n";
+
+impl Past {
+    /// BFD goes the same way (RFC 5883, of its own port), and sees what no link shows.
+    fn watched(&self, lab: &Lab, bgp: &Path) -> Result<()> {
+        let (node1, spine) = (lab.node("node1")?, lab.node("spine")?);
+        append(bgp, WATCHED)?;
+        let line = format!("neighbor {} bfd", self.node1);
+        spine.vtysh_configure(&["router bgp 65100", &line])?;
+        let is_watched = || {
+            eventually(3 * SOON, "BFD is up, over several hops", || {
+                let spine = peer(node1, "spine")?;
+                ensure!(at(&spine, "/bfd/state")? == "Up", "{spine:#}");
+                ensure!(at(&spine, "/bfd/multihop")? == true, "{spine:#}");
+                ensure!(at(&spine, "/state")? == "Established", "{spine:#}");
+                node1.our_route(self.prefix).map(drop)
+            })
+        };
+        is_watched()?;
+        let uplinks = ["eth1", "eth2"];
+        for uplink in uplinks {
+            spine.drop_packets(uplink, "udp dport 4784 drop")?;
+        }
+        eventually(SOON, "its route is gone", || {
+            node1.no_route_of_ours(self.prefix)
+        })?;
+        // TCP still gets through, so the session may be back already: without BFD, as with one who has none.
+        let why = at(&peer(node1, "spine")?, "/bfd/lastDown")?.to_string();
+        ensure!(why.contains("it said nothing for"), "{why}");
+        for uplink in uplinks {
+            spine.heal(uplink)?;
+        }
+        is_watched()?;
+        edit(bgp, WATCHED, "")?;
+        spine.vtysh_configure(&["router bgp 65100", &format!("no {line}")])?;
+        is_up(node1, "spine")
+    }
+}
+
 fn past_the_tor(way: &Past) {
     story_with(
         "racks",
@@ -296,6 +335,8 @@ fn past_the_tor(way: &Past) {
             leads(node1, way.prefix, way.tor)?;
             let session = peer(node1, "spine")?;
             ensure!(at(&session, "/establishedCount")? == 1, "{session:#}");
+            way.watched(lab, &bgp)?;
+            leads(node1, way.prefix, way.tor)?;
 
             edit(&bgp, "  ebgpMultihop: 2\n", "")?;
             complains(node1, "spine", &["ebgpMultihop"])?;
