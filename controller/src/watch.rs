@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -13,10 +14,43 @@ use notify::{
 };
 use tokio::sync::mpsc;
 
+use crate::cluster::files::is_manifest;
+
 /// A save is several events within this time; the files are read once they are over.
 const QUIET: Duration = Duration::from_millis(100);
 /// However busy the directory is, and whoever is still writing, they are read after this time.
 const AT_LAST: Duration = Duration::from_secs(5);
+
+/// Which files of the directories that are followed are read.
+#[derive(Clone, Debug)]
+enum Scope {
+    /// All manifests.
+    Manifests,
+    /// One, under these names: its own, and where it is a link, that of what it leads to.
+    Named(BTreeSet<OsString>),
+}
+
+impl Scope {
+    fn of(path: &Path) -> Self {
+        if path.is_dir() {
+            return Self::Manifests;
+        }
+        let target = path.canonicalize().ok();
+        let names = [Some(path), target.as_deref()].into_iter().flatten();
+        Self::Named(
+            names
+                .filter_map(|path| path.file_name().map(ToOwned::to_owned))
+                .collect(),
+        )
+    }
+
+    fn holds(&self, file: &Path) -> bool {
+        match self {
+            Self::Manifests => is_manifest(file),
+            Self::Named(names) => file.file_name().is_some_and(|name| names.contains(name)),
+        }
+    }
+}
 
 /// Files that somebody has begun to write and not closed yet: half of a manifest would end half of the sessions.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +58,15 @@ struct Unfinished(Arc<Mutex<BTreeSet<PathBuf>>>);
 
 impl Unfinished {
     /// Takes an event; whether it tells of a change.
-    fn note(&self, event: &Event) -> bool {
+    fn note(&self, event: &Event, scope: &Scope) -> bool {
         let mut files = self.files();
         match event.kind {
+            // A log in the same directory, that is written to all the time.
+            EventKind::Modify(ModifyKind::Data(_))
+                if !event.paths.iter().any(|path| scope.holds(path)) =>
+            {
+                false
+            }
             EventKind::Modify(ModifyKind::Data(_)) => {
                 files.extend(event.paths.iter().cloned());
                 true
@@ -70,10 +110,13 @@ impl Changes {
         // One waiting event says all there is to say.
         let (sender, events) = mpsc::channel(1);
         let unfinished = Unfinished::default();
-        let noted = unfinished.clone();
+        let (noted, scope) = (unfinished.clone(), Scope::of(path));
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // What could not be told may have been a change.
-            if event.as_ref().map_or(true, |event| noted.note(event)) {
+            if event
+                .as_ref()
+                .map_or(true, |event| noted.note(event, &scope))
+            {
                 // Full: somebody knows already. Closed: nobody wants to.
                 let _ = sender.try_send(());
             }
@@ -143,10 +186,33 @@ mod tests {
 
     use super::*;
 
+    fn folder(of: &str) -> PathBuf {
+        let name = format!("routelet-watch-{of}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[tokio::test]
+    async fn a_log_beside_the_manifests_is_no_change_of_them() {
+        let folder = folder("log");
+        let file = folder.join("nodes.yaml");
+        fs::write(&file, "kind: Node\n").unwrap();
+        let mut log = fs::File::create(folder.join("routelet.log")).unwrap();
+        for path in [&folder, &file] {
+            let mut changes = Changes::of(path).unwrap();
+            log.write_all(b"started\n").unwrap();
+            let told = tokio::time::timeout(4 * QUIET, changes.settled()).await;
+            assert!(told.is_err(), "{path:?}: the log was taken for a manifest");
+            fs::write(&file, "kind: Node\n").unwrap();
+            changes.settled().await;
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
     #[tokio::test]
     async fn a_file_that_is_being_written_is_waited_for() {
-        let folder = std::env::temp_dir().join(format!("routelet-watch-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let folder = folder("half");
         let file = folder.join("nodes.yaml");
         fs::write(&file, "kind: Node\n").unwrap();
         let mut changes = Changes::of(&folder).unwrap();

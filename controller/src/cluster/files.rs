@@ -134,6 +134,15 @@ fn unopened(file: &Path, error: &io::Error) -> Unreadable {
     }
 }
 
+/// Whether a file of a directory is read, by its name. Hidden ones are editors' backups and the kubelet's `..data`.
+pub(crate) fn is_manifest(file: &Path) -> bool {
+    let hidden = file
+        .file_name()
+        .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
+}
+
 /// The files to read, in the order of their names.
 fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !fs::metadata(path)?.is_dir() {
@@ -142,16 +151,7 @@ fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let file = entry?.path();
-        // Hidden ones are editors' backups and the kubelet's `..data`.
-        let hidden = file
-            .file_name()
-            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let manifest = file.extension().is_some_and(|extension| {
-            ["yaml", "yml", "json"]
-                .iter()
-                .any(|known| extension == *known)
-        });
-        if manifest && !hidden && !file.is_dir() {
+        if is_manifest(&file) && !file.is_dir() {
             files.push(file);
         }
     }
