@@ -10,7 +10,7 @@ use std::{
 use bgp::{
     owners::Owners,
     prefix::Prefix,
-    status::{PeerStatus, Reach, Refused, SpeakerStatus},
+    status::{PeerStatus, Reach, Refused},
 };
 use fib::RouteState;
 use ipnetwork::IpNetwork;
@@ -75,7 +75,8 @@ pub(crate) enum Deviation {
 /// What is looked at.
 pub(crate) struct Evidence<'a> {
     pub(crate) desired: &'a Desired,
-    pub(crate) speaker: &'a SpeakerStatus,
+    /// By name, of whom a missing route would have come; `None`: not asked, and what is missing stays unexplained.
+    pub(crate) peers: Option<&'a BTreeMap<String, PeerStatus>>,
     /// How the pod network is reached, as the speaker knows it.
     pub(crate) reach: &'a [Reach],
     /// What the installer has not simply installed; `None`: nothing is installed on this node.
@@ -106,19 +107,18 @@ pub(crate) fn ranges(desired: &Desired) -> Vec<Prefix> {
         .collect()
 }
 
-/// Nothing is expected of a node that has no peers to hear it from, nor before the initial routes are in.
-pub(crate) fn expects(desired: &Desired, speaker: &SpeakerStatus) -> bool {
+/// Nothing is expected of a node that has no peers to hear it from, nor before the initial routes are in, nor where no pod network is
+/// known.
+pub(crate) fn expects(desired: &Desired, complete: bool) -> bool {
     let alone = desired.speaker.peers.is_empty() && desired.speaker.ranges.is_empty();
-    speaker.complete && !alone
+    let unknown =
+        desired.speaker.owners.each().next().is_none() && desired.cluster_cidrs.is_empty();
+    complete && !alone && !unknown
 }
 
 /// What differs from what the cluster says should be.
 pub(crate) fn audit(evidence: &Evidence<'_>) -> Audit {
-    let desired = evidence.desired;
-    if !expects(desired, evidence.speaker) {
-        return Audit::default();
-    }
-    let owners = &desired.speaker.owners;
+    let owners = &evidence.desired.speaker.owners;
     let known = Known::of(evidence);
     let mut expected = 0;
     let mut findings: Vec<Finding> = Vec::new();
@@ -182,7 +182,7 @@ impl<'a> Known<'a> {
             .iter()
             .filter(|reach| !reach.next_hops.is_empty() && owners.claimed(&reach.prefix).is_none());
         let kernel = evidence.kernel.unwrap_or_default().iter();
-        let peers = || evidence.speaker.peers.values();
+        let peers = || evidence.peers.into_iter().flat_map(BTreeMap::values);
         Self {
             reach: evidence
                 .reach

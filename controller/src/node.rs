@@ -1,6 +1,7 @@
 //! The running node: what the daemon's loop writes and the control socket reads.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
     time::SystemTime,
 };
@@ -65,7 +66,7 @@ pub(crate) struct Running {
 #[derive(Clone, Debug)]
 pub(crate) struct Now {
     pub(crate) desired: Arc<Desired>,
-    pub(crate) addresses: Arc<std::collections::BTreeMap<String, Addresses>>,
+    pub(crate) addresses: Arc<BTreeMap<String, Addresses>>,
     /// What the cluster has of this node.
     pub(crate) registration: Registration,
     pub(crate) loaded: SystemTime,
@@ -121,20 +122,25 @@ impl Running {
     /// How the routes of the pod network compare with what the cluster says should be.
     pub(crate) async fn audit(&self) -> Result<Audit, Stopping> {
         let desired = self.now().desired;
-        let speaker = self.speaker().await?;
-        self.audit_of(&desired, &speaker).await
+        let audit = self.audit_of(&desired, None).await?;
+        if audit.missing == 0 {
+            return Ok(audit);
+        }
+        // Only what is missing is explained by sessions, and to ask a thousand peers costs more than all the rest.
+        let peers = self.speaker().await?.peers;
+        self.audit_of(&desired, Some(&peers)).await
     }
 
     async fn audit_of(
         &self,
         desired: &Desired,
-        speaker: &SpeakerStatus,
+        peers: Option<&BTreeMap<String, PeerStatus>>,
     ) -> Result<Audit, Stopping> {
-        if !audit::expects(desired, speaker) {
-            return Ok(Audit::default());
-        }
         let reach = match &*self.speaker.read().await {
-            Some(speaker) => speaker.reach(audit::ranges(desired)).await,
+            Some(speaker) if audit::expects(desired, *speaker.complete().borrow()) => {
+                speaker.reach(audit::ranges(desired)).await
+            }
+            Some(_) => return Ok(Audit::default()),
             None => return Err(Stopping),
         };
         let expected = desired.speaker.owners.each();
@@ -149,7 +155,7 @@ impl Running {
         };
         Ok(audit::audit(&Evidence {
             desired,
-            speaker,
+            peers,
             reach: &reach,
             kernel: kernel.as_deref(),
         }))
@@ -215,7 +221,7 @@ impl Running {
         }
         let audit = match (look, &now.audited.last) {
             (Look::Last, Some(last)) => last.clone(),
-            _ => self.audit_of(desired, &speaker).await?,
+            _ => self.audit_of(desired, Some(&speaker.peers)).await?,
         };
         problems.extend(audit::lasting(&now.audited.astray, &audit));
         problems.extend(self.web.problem());
