@@ -30,6 +30,7 @@ mod import;
 mod install;
 mod intern;
 mod monitor;
+mod next_hops;
 mod origin;
 mod paths;
 mod peer;

@@ -13,7 +13,7 @@ use crate::{
     config::SpeakerConfig,
     peer::driver::Detail,
     prefix::{Families, Family, Prefix},
-    rib::task::{Install, RibHandle, Settings},
+    rib::task::{Install, NextHops, RibHandle, Settings},
     status::{Explanation, Reach, RouteStatus, SpeakerStatus},
 };
 
@@ -183,6 +183,13 @@ impl Speaker {
     #[must_use]
     pub fn complete(&self) -> watch::Receiver<bool> {
         self.rib.complete()
+    }
+
+    /// The next hops of all routes, to be answered by whoever knows the ways out of this node. Without an answer all of them are taken to
+    /// lead somewhere.
+    #[must_use]
+    pub fn next_hops(&self) -> NextHops {
+        self.rib.next_hops()
     }
 
     /// What happens, as it happens; a slow listener loses the oldest. The first one hears all since the start.

@@ -11,6 +11,8 @@
 mod groups;
 #[path = "rib/monitor.rs"]
 mod monitor;
+#[path = "rib/next_hops.rs"]
+mod next_hops;
 #[path = "rib/oracle.rs"]
 mod oracle;
 #[path = "rib/origin.rs"]

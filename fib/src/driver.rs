@@ -1,6 +1,11 @@
 //! The task around the reconciler: it has the clock, the channels and the kernel.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
 
 use ipnetwork::IpNetwork;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -30,6 +35,7 @@ pub(crate) struct Driver<K> {
     pub(crate) links: watch::Sender<Arc<Vec<Interface>>>,
     pub(crate) in_sync: watch::Sender<bool>,
     pub(crate) settled: watch::Sender<bool>,
+    pub(crate) unresolved: watch::Sender<BTreeSet<IpAddr>>,
     pub(crate) flushes: Vec<oneshot::Sender<()>>,
     pub(crate) explanations: HashMap<u64, (IpAddr, Box<Explanation>, oneshot::Sender<Explanation>)>,
     pub(crate) tickets: u64,
@@ -96,6 +102,13 @@ impl<K: Kernel> Driver<K> {
                 let _ = self.link_events.send(event);
             }
         }
+        if let Some(unresolved) = self.reconciler.take_unresolved() {
+            self.unresolved.send_if_modified(|before| {
+                let other = *before != unresolved;
+                *before = unresolved;
+                other
+            });
+        }
         let in_sync = self.reconciler.is_in_sync();
         self.in_sync
             .send_if_modified(|before| std::mem::replace(before, in_sync) != in_sync);
@@ -142,6 +155,7 @@ impl<K: Kernel> Driver<K> {
                 }
                 let _ = reply.send(verdict);
             }
+            Request::Track(next_hops) => self.reconciler.track(next_hops),
             Request::Complete(completeness) => self.reconciler.set_complete(completeness),
             Request::Flush(reply) => self.flushes.push(reply),
         }

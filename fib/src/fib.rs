@@ -1,6 +1,10 @@
 //! The front door: what the daemon calls, turned into requests for the task that owns the routes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnetwork::IpNetwork;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -36,6 +40,7 @@ pub struct Fib {
     links: watch::Receiver<Arc<Vec<Interface>>>,
     in_sync: watch::Receiver<bool>,
     settled: watch::Receiver<bool>,
+    unresolved: watch::Receiver<BTreeSet<IpAddr>>,
 }
 
 /// What the front door asks of the task that owns the routes.
@@ -43,6 +48,7 @@ pub struct Fib {
 pub(crate) enum Request {
     Update(Vec<Change>),
     Apply(Box<Config>, oneshot::Sender<Result<(), Error>>),
+    Track(BTreeSet<IpAddr>),
     Complete(Completeness),
     Flush(oneshot::Sender<()>),
 }
@@ -96,6 +102,7 @@ impl Fib {
         let (links, links_now) = watch::channel(Arc::new(reconciler.interfaces()));
         let (sync, in_sync) = watch::channel(false);
         let (settle, settled) = watch::channel(false);
+        let (lead_nowhere, unresolved) = watch::channel(BTreeSet::new());
         let driver = Driver {
             kernel,
             reconciler,
@@ -106,6 +113,7 @@ impl Fib {
             links,
             in_sync: sync,
             settled: settle,
+            unresolved: lead_nowhere,
             flushes: Vec::new(),
             explanations: HashMap::new(),
             tickets: 0,
@@ -119,6 +127,7 @@ impl Fib {
             links: links_now,
             in_sync,
             settled,
+            unresolved,
         })
     }
 
@@ -139,6 +148,20 @@ impl Fib {
     /// [`Error::Stopped`].
     pub async fn update(&self, batch: Vec<Change>) -> Result<(), Error> {
         self.send(Request::Update(batch)).await
+    }
+
+    /// From now on [`Fib::unresolved`] is about these next hops: all that a choice is made between, not only those that routes go
+    /// through.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn track(&self, next_hops: BTreeSet<IpAddr>) -> Result<(), Error> {
+        self.send(Request::Track(next_hops)).await
+    }
+
+    /// Follows which of the next hops of [`Fib::track`] lead nowhere, as links, addresses and the routes of others are now.
+    pub fn unresolved(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
+        self.unresolved.clone()
     }
 
     /// Says whether the inputs are complete. Until they are, nothing found at start is removed.

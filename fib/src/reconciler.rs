@@ -7,6 +7,7 @@ mod objects;
 mod reading;
 mod report;
 mod retire;
+mod tracking;
 mod write;
 
 pub(crate) use drift::is_relevant;
@@ -90,6 +91,7 @@ pub(crate) struct Reconciler {
     events: Vec<Event>,
     told: usize,
     link_events: Vec<LinkEvent>,
+    tracked: tracking::Tracked,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -182,6 +184,7 @@ impl Reconciler {
             events: Vec::new(),
             told: 0,
             link_events: Vec::new(),
+            tracked: tracking::Tracked::default(),
         };
         reconciler.configure(config);
         reconciler.compare(now, snapshot);
@@ -416,6 +419,7 @@ impl Reconciler {
 
     /// Resolves every set anew; true for the sets whose outcome is another than before.
     fn resolve_everything(&mut self) -> Vec<bool> {
+        self.tracked.stir();
         let mut changed = vec![false; self.outcomes.len()];
         for set in self.wanted.ids() {
             let moved = self.resolve(set);

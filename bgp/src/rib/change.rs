@@ -8,7 +8,7 @@ use super::{
     Rib,
     decision::Rules,
     import::{self, Refusal},
-    intern::AttributesId,
+    intern::{AttributesId, Doubts},
     monitor::views,
     peer::{Inbound, Peer, Tally},
     policy,
@@ -423,7 +423,8 @@ impl Rib {
     /// Whether a stale route was marked as a last resort.
     fn is_long_stale(&self, route: &Route) -> bool {
         let rank = self.attributes.rank(route.effective);
-        route.flags.contains(Flags::STALE) && rank.is_some_and(|rank| rank.long_stale)
+        route.flags.contains(Flags::STALE)
+            && rank.is_some_and(|rank| rank.doubts.contains(Doubts::LONG_STALE))
     }
 
     /// Decides all that changed, and marks for output what comes of it.

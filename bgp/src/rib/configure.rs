@@ -126,7 +126,7 @@ impl Rib {
         }
     }
 
-    fn decide_all(&mut self) {
+    pub(super) fn decide_all(&mut self) {
         for side in self.sides.each_mut() {
             for number in side.table.numbers() {
                 let routes = side.table.get(number).map(|found| &found.routes);

@@ -9,7 +9,7 @@ use std::{
 use smallvec::SmallVec;
 
 use super::{
-    intern::Rank,
+    intern::{Doubts, Rank},
     route::{Flags, Source},
 };
 use crate::{config::Multipath, wire::Attributes};
@@ -17,6 +17,8 @@ use crate::{config::Multipath, wire::Attributes};
 /// A step of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// A next hop that leads nowhere yields to any that does not (RFC 4271 §9.1.2.1).
+    Unresolved,
     /// A route kept over a restart yields to any fresh one (RFC 8538, RFC 9494 §4.3).
     Stale,
     /// What we originate ourselves comes before what we are told.
@@ -46,6 +48,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Unresolved => "its next hop leads nowhere, and one that can be used is there",
             Self::Stale => "kept from before a restart, and a fresh route is there",
             Self::Originated => "we originate the prefix ourselves",
             Self::LocalPref => "higher LOCAL_PREF",
@@ -97,8 +100,11 @@ pub(super) struct Decision {
 /// Decides between candidates; `None` if there are none.
 pub(super) fn decide(candidates: &[Candidate<'_>], rules: Rules) -> Option<Decision> {
     let mut left = Left::all(candidates);
+    left.keep_lowest(Reason::Unresolved, |route| {
+        route.rank.doubts.contains(Doubts::UNRESOLVED) && route.source != Source::OURSELVES
+    });
     left.keep_lowest(Reason::Stale, |route| {
-        route.flags.contains(Flags::YIELDS) || route.rank.long_stale
+        route.flags.contains(Flags::YIELDS) || route.rank.doubts.contains(Doubts::LONG_STALE)
     });
     left.keep_lowest(Reason::Originated, |route| {
         route.source != Source::OURSELVES

@@ -1,12 +1,15 @@
 //! Every distinct set of attributes once: routes hold its number.
 
 use std::{
+    collections::BTreeSet,
     hash::{BuildHasher, Hash},
+    net::IpAddr,
     sync::Arc,
 };
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::next_hops::NextHops;
 use crate::wire::{Attributes, Community};
 
 /// The number of a set of attributes in an [`AttributeTable`].
@@ -32,8 +35,18 @@ pub(super) struct Rank {
     pub(super) hops: u16,
     /// ORIGIN.
     pub(super) origin: u8,
-    /// Carries LLGR_STALE (RFC 9494).
-    pub(super) long_stale: bool,
+    pub(super) doubts: Doubts,
+}
+
+bitflags::bitflags! {
+    /// What makes a route yield to any that has nothing of it.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct Doubts: u8 {
+        /// Carries LLGR_STALE (RFC 9494).
+        const LONG_STALE = 1;
+        /// Its next hop is known to lead nowhere.
+        const UNRESOLVED = 2;
+    }
 }
 
 /// LOCAL_PREF of a route that has none.
@@ -47,7 +60,11 @@ impl Rank {
             neighbor_as: attributes.as_path.neighbor_as().unwrap_or(0),
             hops: u16::try_from(attributes.as_path.hops()).unwrap_or(u16::MAX),
             origin: attributes.origin as u8,
-            long_stale: attributes.communities.contains(&Community::LLGR_STALE),
+            doubts: if attributes.communities.contains(&Community::LLGR_STALE) {
+                Doubts::LONG_STALE
+            } else {
+                Doubts::empty()
+            },
         }
     }
 }
@@ -67,6 +84,7 @@ pub(super) struct AttributeTable {
     index: HashTable<u32>,
     entries: Vec<Entry>,
     free: Vec<u32>,
+    next_hops: NextHops,
     hasher: DefaultHashBuilder,
 }
 
@@ -91,11 +109,15 @@ impl AttributeTable {
             self.hold(AttributesId(number));
             return AttributesId(number);
         }
+        self.next_hops.hold(attributes);
+        let mut rank = Rank::of(attributes);
+        let nowhere = self.next_hops.lead_nowhere(attributes);
+        rank.doubts.set(Doubts::UNRESOLVED, nowhere);
         let entry = Entry {
             attributes: Some(attributes.clone()),
             holders: 1,
             hash,
-            rank: Rank::of(attributes),
+            rank,
         };
         let number = match self.free.pop() {
             Some(number) => {
@@ -133,7 +155,9 @@ impl AttributeTable {
         if entry.holders > 0 {
             return;
         }
-        entry.attributes = None;
+        if let Some(attributes) = entry.attributes.take() {
+            self.next_hops.release(&attributes);
+        }
         if let Ok(found) = self
             .index
             .find_entry(spread(entry.hash), |number| *number == id.0)
@@ -150,6 +174,29 @@ impl AttributeTable {
 
     pub(super) fn rank(&self, id: AttributesId) -> Option<&Rank> {
         self.entries.get(id.0 as usize).map(|entry| &entry.rank)
+    }
+
+    pub(super) fn next_hops_mut(&mut self) -> &mut NextHops {
+        &mut self.next_hops
+    }
+
+    /// These next hops lead nowhere; whether that is anything new for a set.
+    pub(super) fn judge(&mut self, unresolved: BTreeSet<IpAddr>) -> bool {
+        let Self {
+            next_hops, entries, ..
+        } = self;
+        if !next_hops.judge(unresolved) {
+            return false;
+        }
+        let mut news = false;
+        for entry in entries {
+            if let Some(attributes) = &entry.attributes {
+                let (before, nowhere) = (entry.rank.doubts, next_hops.lead_nowhere(attributes));
+                entry.rank.doubts.set(Doubts::UNRESOLVED, nowhere);
+                news |= entry.rank.doubts != before;
+            }
+        }
+        news
     }
 
     /// How many distinct sets there are.

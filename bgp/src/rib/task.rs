@@ -5,7 +5,7 @@
 //! pending prefixes, and says [`PeerMessage::Writable`] when it has drained. To the installer: batches of [`Install`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -351,6 +351,8 @@ pub enum ToRib {
     Reach(Vec<Prefix>, oneshot::Sender<Vec<Reach>>),
     /// The next part of the table as MRT records.
     Dump(Option<Place>, oneshot::Sender<(Bytes, Option<Place>)>),
+    /// Next hops that lead nowhere.
+    Unresolved(BTreeSet<IpAddr>),
     /// A collector speaks.
     Collector(CollectorId, CollectorMessage),
 }
@@ -384,6 +386,45 @@ pub struct PeerCounts {
 pub struct RibHandle {
     sender: mpsc::Sender<ToRib>,
     complete: watch::Receiver<bool>,
+    next_hops: watch::Receiver<BTreeSet<IpAddr>>,
+}
+
+/// What the Rib asks of whoever knows the ways out of this node: which next hops lead anywhere.
+#[derive(Debug)]
+pub struct NextHops {
+    asked: watch::Receiver<BTreeSet<IpAddr>>,
+    /// Who answers does not keep the task alive.
+    answer: mpsc::WeakSender<ToRib>,
+}
+
+impl NextHops {
+    /// The next hops of all routes but link-local ones, once they have changed; `None` when the task has ended.
+    pub async fn changed(&mut self) -> Option<BTreeSet<IpAddr>> {
+        self.asked.changed().await.ok()?;
+        Some(self.asked.borrow_and_update().clone())
+    }
+
+    /// The way back.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        Verdict(self.answer.clone())
+    }
+}
+
+/// The way of the answer.
+#[derive(Clone, Debug)]
+pub struct Verdict(mpsc::WeakSender<ToRib>);
+
+impl Verdict {
+    /// These next hops lead nowhere, and of those that were asked about no others.
+    ///
+    /// # Errors
+    /// [`Ended`] when the task has ended.
+    pub async fn unresolved(&self, next_hops: BTreeSet<IpAddr>) -> Result<(), Ended> {
+        let rib = self.0.upgrade().ok_or(Ended)?;
+        let told = rib.send(ToRib::Unresolved(next_hops)).await;
+        told.map_err(|_| Ended)
+    }
 }
 
 /// The task is gone: the speaker is being stopped.
@@ -403,14 +444,20 @@ impl RibHandle {
     ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (announce, complete) = watch::channel(false);
+        let (ask, next_hops) = watch::channel(BTreeSet::new());
         let task = Task {
             receiver,
             installs,
             events,
             complete: announce,
+            next_hops: ask,
         };
         task.start(settings);
-        Self { sender, complete }
+        Self {
+            sender,
+            complete,
+            next_hops,
+        }
     }
 
     /// A session speaks; waits while the Rib is busy.
@@ -481,6 +528,15 @@ impl RibHandle {
     #[must_use]
     pub fn complete(&self) -> watch::Receiver<bool> {
         self.complete.clone()
+    }
+
+    /// What is asked of whoever knows the ways out of this node.
+    #[must_use]
+    pub fn next_hops(&self) -> NextHops {
+        NextHops {
+            asked: self.next_hops.clone(),
+            answer: self.sender.downgrade(),
+        }
     }
 
     async fn tell(&self, message: ToRib) -> Result<(), Ended> {

@@ -1,7 +1,7 @@
 //! Whatever happened, in whatever order, and however slowly peers read: in the end each knows what it would know had
 //! everything been so from the beginning.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bgp::{
     bmp::Views,
@@ -41,6 +41,7 @@ enum Step {
     Originate(usize, Option<u8>),
     Owners(u8),
     Drain(bool),
+    Nowhere(u8),
     Install,
     Block(u32, bool),
     Monitor,
@@ -72,6 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..PREFIXES.len(), any::<Option<u8>>()).prop_map(|(which, how)| Step::Originate(which, how)),
         2 => any::<u8>().prop_map(Step::Owners),
         1 => any::<bool>().prop_map(Step::Drain),
+        2 => any::<u8>().prop_map(Step::Nowhere),
         2 => Just(Step::Install),
         5 => (1..=PEERS, any::<bool>()).prop_map(|(peer, blocked)| Step::Block(peer, blocked)),
         1 => Just(Step::Monitor),
@@ -129,11 +131,15 @@ fn several(peer: u32) -> Families {
     }
 }
 
+/// Its address in IPv6.
+fn sixth(peer: u32) -> IpAddr {
+    format!("fd00::{peer}").parse().expect("an address")
+}
+
 fn route(peer: u32, prefix: Prefix, how: u8) -> Attributes {
     let mut route = attributes(peer, kind(peer), u32::from(how & 3));
     if prefix.family() == Family::IPv6 {
-        let address: std::net::Ipv6Addr = format!("fd00::{peer}").parse().expect("an address");
-        route.next_hop = Some(std::net::IpAddr::V6(address).into());
+        route.next_hop = Some(sixth(peer).into());
     }
     route.med = (how & 4 != 0).then_some(u32::from(how >> 6));
     if how & 8 != 0 && kind(peer) == PeerKind::Internal {
@@ -385,6 +391,11 @@ fn play(world: &mut World, known: &mut Known, step: &Step) {
             world.reconfigure(|settings| settings.owners = Arc::new(owners(how)));
         }
         Step::Drain(draining) => world.reconfigure(|settings| settings.draining = draining),
+        Step::Nowhere(which) => {
+            let peers = (1..=PEERS).filter(|peer| which & 1 << peer != 0);
+            let next_hops = peers.flat_map(|peer| [address(peer), sixth(peer)]);
+            world.unresolved(next_hops.collect());
+        }
         Step::Install => world.install(),
         Step::Block(peer, blocked) => {
             if let Some(peer) = world.peers.get_mut(&peer) {
@@ -425,6 +436,7 @@ fn is_up(world: &World, peer: u32) -> bool {
 /// The same state without a history.
 fn afresh(world: &World, known: &Known) -> World {
     let mut fresh = World::new(world.settings.clone());
+    fresh.unresolved(world.unresolved.clone());
     for (number, peer) in &world.peers {
         let config = (*peer.config).clone();
         fresh.add(*number, peer.kind, |new| *new = config);

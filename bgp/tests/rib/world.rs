@@ -248,6 +248,8 @@ pub(crate) struct World {
     pub(crate) peers: BTreeMap<u32, Neighbor>,
     /// What the kernel has.
     pub(crate) kernel: BTreeMap<Prefix, Install>,
+    /// Next hops that lead nowhere.
+    pub(crate) unresolved: BTreeSet<IpAddr>,
     /// Who is told over BMP.
     pub(crate) station: Option<Station>,
     start: Instant,
@@ -266,6 +268,7 @@ impl World {
             now: start,
             peers: BTreeMap::new(),
             kernel: BTreeMap::new(),
+            unresolved: BTreeSet::new(),
             station: None,
             start,
         }
@@ -449,6 +452,12 @@ impl World {
         let id = self.peer(number).id;
         let message = PeerMessage::Refresh(RouteRefresh { family, kind });
         self.rib.hear(self.now, id, message);
+    }
+
+    /// Those lead nowhere, and no others.
+    pub(crate) fn unresolved(&mut self, next_hops: BTreeSet<IpAddr>) {
+        self.unresolved.clone_from(&next_hops);
+        self.rib.unresolved(self.now, next_hops);
     }
 
     pub(crate) fn flush(&mut self) {

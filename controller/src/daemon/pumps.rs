@@ -1,14 +1,17 @@
 //! What flows by itself once the daemon runs: routes to the installer, facts to the journal (speaker and installer log theirs
 //! themselves).
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use bgp::{
-    rib::task::Install,
+    rib::task::{Install, NextHops, Verdict},
     speaker::{Event, Gone, Speaker},
 };
 use fib::{Completeness, DownCause, Fib, LinkEvent};
-use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc, watch},
+    time::MissedTickBehavior,
+};
 
 use crate::{
     install::changes,
@@ -24,6 +27,8 @@ pub(super) fn start(speaker: &mut Speaker, fib: Option<&Fib>, journal: &Arc<Jour
         return;
     };
     kernel(fib, journal.clone());
+    tokio::spawn(next_hops(speaker.next_hops(), fib.clone()));
+    tokio::spawn(verdicts(fib.unresolved(), speaker.next_hops().verdict()));
     if let Some(installs) = installs {
         tokio::spawn(routes(installs, speaker.complete(), fib.clone()));
     }
@@ -54,6 +59,31 @@ async fn routes(
             }
         };
         if done.is_err() {
+            return;
+        }
+    }
+}
+
+/// While a mesh comes up next hops come one by one: the installer is asked about all of them so seldom.
+const PACE: Duration = Duration::from_millis(100);
+
+/// The next hops of all routes to the installer, which knows the ways out of this node.
+async fn next_hops(mut asked: NextHops, fib: Fib) {
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while let Some(next_hops) = asked.changed().await {
+        if fib.track(next_hops).await.is_err() {
+            return;
+        }
+        pace.tick().await;
+    }
+}
+
+/// Its answer to the speaker: of two routes the one that can be used is the better.
+async fn verdicts(mut unresolved: watch::Receiver<BTreeSet<IpAddr>>, verdict: Verdict) {
+    while unresolved.changed().await.is_ok() {
+        let next_hops = unresolved.borrow_and_update().clone();
+        if verdict.unresolved(next_hops).await.is_err() {
             return;
         }
     }

@@ -320,6 +320,25 @@ fn a_dead_link_moves_all_its_plain_prefixes_in_one_turn() {
 }
 
 #[test]
+fn tracked_next_hops_are_judged_by_links_addresses_and_policy() {
+    let mut rig = Rig::new(Memory::node());
+    let next_hops = ["10.0.0.2", "10.0.1.2", "192.0.2.1"].map(|hop| hop.parse().unwrap());
+    let nowhere = |rig: &mut Rig| -> Option<Vec<String>> {
+        let told = rig.reconciler.take_unresolved()?;
+        Some(told.iter().map(ToString::to_string).collect())
+    };
+    rig.reconciler.track(next_hops.into());
+    assert_eq!(nowhere(&mut rig).unwrap(), ["192.0.2.1"]);
+    assert_eq!(nowhere(&mut rig), None, "nothing has changed");
+    let down = rig.memory.set_carrier(3, false);
+    rig.observe(down);
+    assert_eq!(nowhere(&mut rig).unwrap(), ["10.0.1.2", "192.0.2.1"]);
+    let up = rig.memory.set_carrier(3, true);
+    rig.observe(up);
+    assert_eq!(nowhere(&mut rig).unwrap(), ["192.0.2.1"]);
+}
+
+#[test]
 fn a_neighbour_that_does_not_answer_is_left_out_while_there_is_another() {
     let mut rig = Rig::new(Memory::node());
     rig.change(&[

@@ -4,6 +4,7 @@ mod a_control_plane_is_real;
 mod a_daemon_may_do_no_more_than_it_needs;
 mod a_fault_stays_where_it_is;
 mod a_long_restart_keeps_routes;
+mod a_next_hop_has_to_lead_somewhere;
 mod a_node_cannot_take_anothers_pods;
 mod a_node_changes_its_ranges_and_addresses;
 mod a_node_goes_out_of_service;

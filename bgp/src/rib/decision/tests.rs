@@ -2,7 +2,10 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::{
-    rib::{intern::Rank, task::PeerId},
+    rib::{
+        intern::{Doubts, Rank},
+        task::PeerId,
+    },
     wire::{AsPath, Community, Origin},
 };
 
@@ -12,7 +15,16 @@ struct Told {
     path_id: u32,
     flags: Flags,
     attributes: Attributes,
+    unresolved: bool,
     peer: (Ipv4Addr, Option<IpAddr>),
+}
+
+impl Told {
+    fn rank(&self) -> Rank {
+        let mut rank = Rank::of(&self.attributes);
+        rank.doubts.set(Doubts::UNRESOLVED, self.unresolved);
+        rank
+    }
 }
 
 fn told(peer: u32, change: impl FnOnce(&mut Told)) -> Told {
@@ -24,6 +36,7 @@ fn told(peer: u32, change: impl FnOnce(&mut Told)) -> Told {
             as_path: AsPath::sequence(&[65001, 65002]),
             ..Attributes::default()
         },
+        unresolved: false,
         peer: (
             Ipv4Addr::from(peer),
             Some(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + peer))),
@@ -44,7 +57,7 @@ fn decided_among(routes: &[Told], rules: Rules) -> Decision {
             source: told.source,
             path_id: told.path_id,
             flags: told.flags,
-            rank: Rank::of(&told.attributes),
+            rank: told.rank(),
             attributes: &told.attributes,
             peer: told.peer,
         })
@@ -103,6 +116,43 @@ fn stale() {
             it.attributes.communities = Box::new([Community::LLGR_STALE])
         }),
         told(2, |_| {}),
+    );
+}
+
+#[test]
+fn unresolved() {
+    let better = |it: &mut Told| it.attributes.local_pref = Some(1000);
+    let nowhere = |it: &mut Told| {
+        better(it);
+        it.unresolved = true;
+    };
+    second_wins(Reason::Unresolved, told(1, nowhere), told(2, |_| {}));
+    // Fresh or not: one that leads somewhere is better than none.
+    let stale = |it: &mut Told| it.flags |= Flags::YIELDS;
+    second_wins(Reason::Unresolved, told(1, nowhere), told(2, stale));
+    // Where all lead nowhere the others steps decide.
+    let worse = |it: &mut Told| it.unresolved = true;
+    second_wins(Reason::LocalPref, told(1, worse), told(2, nowhere));
+}
+
+#[test]
+fn what_leads_nowhere_is_not_used_beside_what_leads_somewhere() {
+    let rules = Rules {
+        multipath: Multipath {
+            max_paths: 8,
+            as_path_relax: true,
+        },
+        stable: false,
+    };
+    let routes = [
+        told(1, |it| it.unresolved = true),
+        told(2, |_| {}),
+        told(3, |_| {}),
+    ];
+    let decision = decided_among(&routes, rules);
+    assert_eq!(
+        (decision.best, decision.multipath.as_slice()),
+        (1, &[2][..])
     );
 }
 

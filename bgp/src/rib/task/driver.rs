@@ -1,6 +1,10 @@
 //! The loop around the Rib: the one place where it meets channels and the clock.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    time::{Duration, Instant, SystemTime},
+};
 
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -30,6 +34,7 @@ pub(super) struct Task {
     pub(super) installs: Option<mpsc::Sender<Vec<Install>>>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) complete: watch::Sender<bool>,
+    pub(super) next_hops: watch::Sender<BTreeSet<IpAddr>>,
 }
 
 impl Task {
@@ -98,6 +103,9 @@ impl Task {
             output = if wanted || flushed.is_none_or(|flushed| now >= flushed + PATIENCE) {
                 rib.flush(now);
                 rib.tell_collectors(now, SystemTime::now());
+                if let Some(next_hops) = rib.take_next_hops() {
+                    self.next_hops.send_replace(next_hops);
+                }
                 flushed = Some(now);
                 if rib.is_behind() {
                     Output::Behind
@@ -149,6 +157,7 @@ fn hear(rib: &mut Rib, now: Instant, message: ToRib) {
     match message {
         ToRib::Peer(peer, message) => rib.hear(now, peer, message),
         ToRib::Configure(settings, peers) => rib.configure(now, *settings, peers),
+        ToRib::Unresolved(next_hops) => rib.unresolved(now, next_hops),
         ToRib::Collector(id, message) => rib.hear_collector(now, id, message),
         question => answer(rib, now, question),
     }
@@ -169,7 +178,7 @@ fn answer(rib: &mut Rib, now: Instant, question: ToRib) {
         ToRib::Reach(ranges, reply) => drop(reply.send(rib.reach(ranges))),
         ToRib::Dump(place, reply) => drop(reply.send(rib.dump(place, now, SystemTime::now()))),
         ToRib::Refresh(peer, what, reply) => drop(reply.send(rib.refresh_again(peer, what))),
-        ToRib::Peer(..) | ToRib::Configure(..) | ToRib::Collector(..) => {}
+        ToRib::Peer(..) | ToRib::Configure(..) | ToRib::Unresolved(_) | ToRib::Collector(..) => {}
     }
 }
 
