@@ -242,6 +242,9 @@ fn multiprotocol_prefixes_beyond_the_list_reset_the_session() {
     let cut = [0x80, 14, 40, 0, 2, 1, 16];
     let words = "UPDATE Message Error/Optional Attribute Error: attribute 14";
     reset(&message(&[], &with(&cut), PREFIX), &EXTERNAL, words);
+    let cut = [0x80, 15, 9, 0, 2, 1, 64];
+    let words = "UPDATE Message Error/Optional Attribute Error: attribute 15";
+    reset(&message(&[], &with(&cut), PREFIX), &EXTERNAL, words);
 }
 
 #[test]
@@ -631,6 +634,33 @@ fn a_malformed_as4_path_is_discarded() {
         let (update, reasons) = announced(&attributes, &two);
         assert_eq!(reasons.len(), 1, "{reasons:?}");
         assert_eq!(update.announced[0].attributes.as_path.to_string(), "23456");
+    }
+}
+
+#[test]
+fn a_malformed_as4_aggregator_is_discarded() {
+    let two = Context {
+        four_octet_as: false,
+        ..EXTERNAL
+    };
+    let real = [0, 1, 0x11, 0x70, 10, 0, 0, 9];
+    let beside = |value: &[u8]| {
+        let attributes = [
+            origin(),
+            attribute(0x40, 2, &[2, 1, 0x5b, 0xa0]),
+            next_hop(),
+            attribute(0xc0, 7, &[0x5b, 0xa0, 10, 0, 0, 8]),
+            attribute(0xc0, 18, value),
+        ]
+        .concat();
+        let (update, reasons) = announced(&attributes, &two);
+        let aggregator = update.announced[0].attributes.aggregator.unwrap();
+        (aggregator.asn, reasons.len())
+    };
+    assert_eq!(beside(&real), (70_000, 0));
+    let as_0 = [0, 0, 0, 0, 10, 0, 0, 9];
+    for wrong in [&real[..7], &[&real[..], &[0]].concat(), &[], &as_0] {
+        assert_eq!(beside(wrong), (23_456, 1), "{wrong:?}");
     }
 }
 

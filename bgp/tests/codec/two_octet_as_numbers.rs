@@ -79,6 +79,12 @@ fn keep_leading_confederation_segments() {
 }
 
 #[test]
+fn drop_confederation_segments_out_of_as4_path_and_nothing_else() {
+    assert_eq!(merged("65001 23456", "(65010) 70000"), "65001 70000");
+    assert_eq!(merged("65001 23456", "(65010)"), "65001 23456");
+}
+
+#[test]
 fn need_no_as4_path_for_what_only_a_confederation_says() {
     let attributes = Attributes {
         as_path: "(70000) 65001".parse().unwrap(),

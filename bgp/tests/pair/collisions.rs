@@ -5,7 +5,7 @@ use bgp::{
     peer::fsm::{Event, Fsm},
     rib::task::Ending,
     status::SessionState,
-    wire::{Message, Notification},
+    wire::{Cease, Message, Notification},
 };
 
 use crate::harness::*;
@@ -105,8 +105,12 @@ fn a_silent_socket_never_keeps_the_real_peer_out() {
     for _ in 0..20 {
         pair.stranger(B);
     }
-    // Only so many are kept.
+    // Only so many are kept; the others are told that it is for want of room (RFC 4486 §4).
     assert_eq!(pair.sides[B].closes.len(), 20 - Fsm::PENDING);
+    let out_of_resources = Notification::cease(Cease::OutOfResources);
+    for said in &pair.sides[B].closes {
+        assert_eq!(said.as_ref(), Some(&out_of_resources));
+    }
     pair.start(A);
     pair.settle();
     assert!(pair.sides[A].is_up() && pair.sides[B].is_up());

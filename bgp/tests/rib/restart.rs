@@ -294,6 +294,23 @@ fn an_end_of_a_refresh_without_a_begin_means_nothing() {
 }
 
 #[test]
+fn a_second_begin_within_a_second_begins_nothing() {
+    let mut world = world();
+    world.refresh(1, Family::IPv4, RefreshKind::Begin);
+    world.announce(1, &[A]);
+    world.refresh(1, Family::IPv4, RefreshKind::Begin);
+    world.announce(1, &[B]);
+    world.refresh(1, Family::IPv4, RefreshKind::End);
+    assert_eq!(world.prefixes_of(2), [A, B, V6]);
+    // One that comes later does.
+    world.wait(Duration::from_secs(2));
+    world.refresh(1, Family::IPv4, RefreshKind::Begin);
+    world.announce(1, &[A]);
+    world.refresh(1, Family::IPv4, RefreshKind::End);
+    assert_eq!(world.prefixes_of(2), [A, V6]);
+}
+
+#[test]
 fn a_refresh_that_never_ends_ends_by_itself() {
     let mut world = world();
     world.refresh(1, Family::IPv4, RefreshKind::Begin);
