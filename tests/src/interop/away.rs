@@ -11,8 +11,9 @@ use crate::kernel::RouteMonitor;
 use crate::story::at;
 use crate::wait::{eventually, now, pause};
 
-/// How long a speaker that lets go of a route on the spot may take to do so.
-const LETS_GO: Duration = Duration::from_secs(3);
+/// How long a speaker that lets go of a route on the spot may take to do so, and how often it is asked at least: on a slow machine
+/// both are slow.
+const LETS_GO: (Duration, u32) = (Duration::from_secs(3), 10);
 
 /// What became of routes while the one who told them was away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +110,13 @@ impl Column<'_> {
             Ok(())
         })?;
         let start = now();
-        while start.elapsed() < LETS_GO {
+        let (long, often) = LETS_GO;
+        let mut asked = 0;
+        while start.elapsed() < long || asked < often {
             if self.learned()?.is_empty() {
                 return Ok(false);
             }
+            asked += 1;
             pause(Duration::from_millis(100));
         }
         Ok(true)

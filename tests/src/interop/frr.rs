@@ -36,7 +36,8 @@ fn configuration(site: &Site<'_>, prefixes: &[&str]) -> String {
             settings.restart_seconds()
         );
     } else {
-        text += " bgp graceful-restart-disable\n";
+        // It gathers what it tells for a second, which keeps its End-of-RIB behind its routes when it restarts, and else only takes time.
+        text += " bgp graceful-restart-disable\n coalesce-time 0\n";
     }
     if has(NotificationRestart) {
         text += " bgp graceful-restart notification\n";

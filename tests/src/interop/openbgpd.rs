@@ -127,6 +127,13 @@ impl Speaker for OpenBgpd {
             .then_some("it helps others restart, and asks nobody to keep its own routes")
     }
 
+    fn never_tells_again(&self) -> Option<(&'static str, &'static str)> {
+        Some((
+            "route refresh: AID IPv4 unicast not negotiated",
+            "it calls the family that is asked for not negotiated, and shows it as negotiated itself",
+        ))
+    }
+
     fn start(&self, site: &Site<'_>, prefixes: &[&str]) -> Result<()> {
         // Whoever was its parent before may be dead, and the others not yet.
         eventually(START, "no bgpd is left", || {

@@ -147,6 +147,11 @@ pub trait Speaker: Sync {
         None
     }
 
+    /// What it says instead of telling us its routes again, and why that is, if it does not.
+    fn never_tells_again(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
     /// Has it ask us for all routes again.
     fn ask_refresh(&self, site: &Site<'_>) -> Result<()>;
 

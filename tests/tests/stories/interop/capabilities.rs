@@ -4,11 +4,13 @@ use anyhow::{Result, ensure};
 use tests::byhand::{Open, Peer, Update, attribute, capability, nlri};
 use tests::interop::{Cell, Column, Feature, SOURCES, Section, Settings, two_paths};
 use tests::scene::Transport;
+use tests::story::at;
 
 pub(super) const CAPABILITIES: Section = Section {
     title: "Capabilities",
     rows: &[
-        ("route refresh: they ask (RFC 2918)", they_ask),
+        ("route refresh: we ask (RFC 2918)", we_ask),
+        ("route refresh: they ask", they_ask),
         (
             "… with its begin and end marked (RFC 7313)",
             enhanced_refresh,
@@ -42,8 +44,32 @@ fn lacking(column: &mut Column<'_>, feature: Feature, capability: &str) -> Resul
     Ok(Some(Cell::no(why)))
 }
 
+fn we_ask(column: &mut Column<'_>) -> Result<Cell> {
+    column.again(Settings::external())?;
+    let told = |column: &Column<'_>| -> Result<Option<u64>> {
+        Ok(at(&column.peer()?, "/messages/updatesIn")?.as_u64())
+    };
+    let before = told(column)?;
+    let name = column.name();
+    column
+        .node()?
+        .run(&["routelet", "refresh", name.as_str()])?;
+    if let Some((complaint, why)) = column.speaker().never_tells_again() {
+        column.they_say(complaint)?;
+        column.exchanged()?;
+        return Ok(Cell::no(why));
+    }
+    column.eventually("their routes come again", || {
+        let now = told(column)?;
+        ensure!(now > before, "{before:?} UPDATEs before, {now:?} now");
+        Ok(())
+    })?;
+    column.exchanged()?;
+    Ok(Cell::yes())
+}
+
 fn they_ask(column: &mut Column<'_>) -> Result<Cell> {
-    column.peering(Settings::external())?;
+    column.again(Settings::external())?;
     ensure!(column.offered("route refresh")?, "it offers none");
     column.speaker().ask_refresh(&column.site())?;
     if let Some(why) = column.speaker().never_asks() {
