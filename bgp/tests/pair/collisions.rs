@@ -89,8 +89,7 @@ fn the_connection_of_the_higher_identifier_survives_a_true_collision() {
             .iter()
             .chain(&b.closes)
             .flatten()
-            .all(|said| said
-                == &Notification::cease(bgp::wire::Cease::ConnectionCollisionResolution))
+            .all(|said| said == &Notification::cease(Cease::ConnectionCollisionResolution))
     );
 }
 
@@ -149,7 +148,7 @@ fn a_connection_beside_a_session_is_closed_and_the_session_is_asked_for_a_sign_o
     assert_eq!(
         pair.sides[B].closes,
         [Some(Notification::cease(
-            bgp::wire::Cease::ConnectionCollisionResolution
+            Cease::ConnectionCollisionResolution
         ))]
     );
 }
