@@ -193,10 +193,11 @@ impl<'lab> Column<'lab> {
     /// Waits until it is up, and both sides have what the other one originates, of the families that it carries.
     pub fn exchanged(&self) -> Result<()> {
         self.up()?;
-        let families = at(&self.peer()?, "/session/families")?.to_string();
-        let carried = |prefix: &&str| families.contains("IPv6") || !prefix.contains(':');
         let theirs: Vec<&str> = self.their_pods().collect();
         eventually(SOON, "both sides have all", || {
+            // One that is back may end once more: whoever dialled last, or saw the other's end late.
+            let families = at(&self.peer()?, "/session/families")?.to_string();
+            let carried = |prefix: &&str| families.contains("IPv6") || !prefix.contains(':');
             let known = self.received()?;
             for prefix in theirs.iter().copied().filter(carried) {
                 ensure!(known.contains(prefix), "we have {known:?}");
