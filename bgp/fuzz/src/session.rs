@@ -14,22 +14,20 @@ use bgp::{
     peer::{
         deadlines::Jitter,
         fsm::{Action, ConnectionId, Event, Fsm, Loss},
-        incoming::Incoming,
-        negotiate::{Local, Negotiated, our_open},
+        negotiate::{Local, our_open},
         outgoing::Outgoing,
     },
     prefix::Families,
     rib::{
         Rib,
-        task::{Outbound, PeerChange, PeerId, PeerMessage, Room, Session, Settings},
+        task::{PeerChange, PeerId, Settings},
     },
+    simulated::{Driver, Effect, Link},
     wire::{Context, Message},
 };
-use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use bytes::BytesMut;
 
 const PEER: PeerId = PeerId(1);
-const CONNECTION: ConnectionId = ConnectionId(0);
 
 /// Plays what `octets` choose: what both offer, whether the peer begins as it should, how long the chunks are, and all that
 /// it says.
@@ -52,12 +50,9 @@ pub fn check(octets: &[u8]) {
 /// Our side.
 struct Play {
     now: Instant,
-    fsm: Fsm,
+    driver: Driver<()>,
+    connection: ConnectionId,
     rib: Rib,
-    incoming: Incoming,
-    outgoing: Outgoing,
-    session: Option<(mpsc::UnboundedReceiver<Bytes>, Arc<Room>)>,
-    open: bool,
 }
 
 fn config(how: u8, local_asn: u32, asn: u32) -> PeerConfig {
@@ -149,17 +144,17 @@ impl Play {
             config: Arc::clone(&config),
         };
         rib.configure(now, settings, vec![set]);
+        let fsm = Fsm::new(config, id, Jitter::new(1, now));
+        let mut driver = Driver::new(fsm, id.into());
+        let connection = driver.adopt(());
         let mut play = Self {
             now,
-            fsm: Fsm::new(config, id, Jitter::new(1, now)),
+            driver,
+            connection,
             rib,
-            incoming: Incoming::new(CONNECTION),
-            outgoing: Outgoing::default(),
-            session: None,
-            open: true,
         };
         play.feed(Event::Start);
-        play.feed(Event::Dialled(CONNECTION));
+        play.feed(Event::Dialled(connection));
         play
     }
 
@@ -180,26 +175,24 @@ impl Play {
         octets
     }
 
+    /// Our connection, while it is open.
+    fn link(&mut self) -> Option<&mut Link<()>> {
+        self.driver.link(self.connection)
+    }
+
     fn hear(&mut self, octets: &[u8]) {
-        if !self.open || self.incoming.is_deaf() {
-            return;
-        }
-        let chunk = [self.incoming.unparsed(), octets].concat();
-        let mut read = Some(self.incoming.take(&chunk, |_| {}));
-        while let Some(events) = read.map(|read| read.events) {
-            if events.is_empty() {
-                break;
-            }
+        let Some(link) = self.link() else { return };
+        let mut events = link.hear(octets);
+        while !events.is_empty() {
             for event in events {
                 self.feed(event);
             }
-            if !self.open || self.incoming.is_deaf() {
-                break;
-            }
-            read = self.incoming.resume(|_| {});
+            events = self.link().map_or_else(Vec::new, Link::go_on);
         }
+        let Some(link) = self.link() else { return };
         // A reader that is not deaf keeps less than one message.
-        assert!(self.incoming.is_deaf() || self.incoming.unparsed().len() < 65_535 + octets.len());
+        let kept = link.incoming.unparsed().len();
+        assert!(link.incoming.is_deaf() || kept < 65_535 + octets.len());
         self.rib.handle_timeout(self.now);
         self.rib.flush(self.now);
         drop(self.rib.take_installs(usize::MAX));
@@ -208,106 +201,74 @@ impl Play {
     }
 
     fn write(&mut self) {
-        let Some((messages, room)) = &mut self.session else {
+        if self.driver.connection().is_none() {
             return;
-        };
-        while let Ok(octets) = messages.try_recv() {
-            room.subtract(octets.len());
-            self.outgoing.push(octets);
         }
-        self.outgoing.went_out(self.outgoing.waiting());
-        self.feed(Event::Sent(CONNECTION));
+        while let Some(order) = self.driver.order() {
+            self.feed(order);
+        }
+        self.driver.take(|_: &Outgoing| true);
+        if let Some(link) = self.link() {
+            let of_rib = link.outgoing.went_out(link.outgoing.waiting());
+            let _ = self.driver.wrote(self.connection, of_rib);
+        }
+        self.feed(Event::Sent(self.connection));
     }
 
     fn feed(&mut self, event: Event) {
-        let actions = self.fsm.handle(self.now, event);
+        let actions = self.driver.fsm.handle(self.now, event);
         self.act(actions);
     }
 
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
-            match action {
-                Action::Send(id, message) => {
-                    assert!(self.open && id == CONNECTION, "it speaks where it can");
-                    drop(self.outgoing.send(&message));
+            match &action {
+                Action::Send(id, _) | Action::Close(id, _) => {
+                    let link = self.driver.link(*id);
+                    assert!(link.is_some(), "it speaks and closes where it can");
                 }
-                Action::Close(id, said) => {
-                    assert!(self.open && id == CONNECTION, "it closes what is open");
-                    drop(said.map(|said| self.outgoing.last_words(said)));
-                    self.open = false;
+                Action::Down(..) | Action::Deliver(_) => {
+                    let up = self.driver.connection().is_some();
+                    assert!(up, "routes come over a session, and what ends had begun");
                 }
-                Action::Agreed(_, agreed) => {
-                    self.incoming.agreed(agreed.context);
-                    self.outgoing.agreed(agreed.context);
+                _ => {}
+            }
+            match self.driver.carry_out(action) {
+                Some(Effect::Say(message)) => self.rib.hear(self.now, PEER, message),
+                Some(Effect::Closed(mut link, said)) => {
+                    drop(said.map(|said| link.outgoing.last_words(said)));
                 }
-                Action::Up(_, agreed) => self.up(&agreed),
-                Action::Down(ending, how) => {
-                    assert!(self.session.take().is_some(), "what ends had begun");
-                    self.rib
-                        .hear(self.now, PEER, PeerMessage::Down(ending, how));
-                }
-                Action::Deliver(updates) => {
-                    assert!(self.session.is_some(), "routes come over a session");
-                    self.rib.hear(self.now, PEER, PeerMessage::Updates(updates));
-                }
-                Action::Refresh(refresh) => {
-                    self.rib.hear(self.now, PEER, PeerMessage::Refresh(refresh));
-                }
-                Action::Dial(_) | Action::AbandonDial | Action::State(..) | Action::Failed(_) => {}
+                _ => {}
             }
         }
     }
 
-    fn up(&mut self, agreed: &Negotiated) {
-        let (messages, received) = mpsc::unbounded_channel();
-        let (orders, _) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::default());
-        self.session = Some((received, Arc::clone(&room)));
-        let config = Arc::clone(self.fsm.config());
-        let session = Session {
-            context: agreed.context,
-            kind: agreed.kind,
-            asn: agreed.asn,
-            router_id: agreed.router_id,
-            address: config.address,
-            local_address: Ipv4Addr::new(192, 0, 2, 1).into(),
-            local_link_local: None,
-            interface: None,
-            refresh: agreed.refresh,
-            expects_end_of_rib: agreed.expects_end_of_rib(),
-            preserved: agreed.preserved(),
-            knows_long_stale: agreed.knows_long_stale,
-            opening: Arc::default(),
-            outbound: Outbound {
-                messages,
-                room,
-                orders,
-            },
-            config,
-        };
-        let established = PeerMessage::Established(Box::new(session));
-        self.rib.hear(self.now, PEER, established);
+    /// The next deadline, while the connection is open.
+    fn timeout(&self) -> Option<Instant> {
+        let open = !self.driver.links().is_empty();
+        self.driver.fsm.next_timeout().filter(|_| open)
     }
 
     /// Time passes, the connection ends: nothing of the peer is left.
     fn end(&mut self) {
         for _ in 0..100 {
-            let Some(next) = self.fsm.next_timeout().filter(|_| self.open) else {
+            let Some(next) = self.timeout() else {
                 break;
             };
             self.now = self.now.max(next);
-            let actions = self.fsm.handle_timeout(self.now);
+            let actions = self.driver.fsm.handle_timeout(self.now);
             self.act(actions);
-            let later = self.fsm.next_timeout();
+            let later = self.driver.fsm.next_timeout();
             assert!(
                 later.is_none_or(|later| later > next),
                 "what is due is done"
             );
         }
-        if self.open {
-            self.feed(Event::Closed(CONNECTION, Loss::Closed, "the end".into()));
+        if self.link().is_some() {
+            let closed = Event::Closed(self.connection, Loss::Closed, "the end".into());
+            self.feed(closed);
         }
-        assert!(!self.open && self.session.is_none());
+        assert!(self.driver.links().is_empty() && self.driver.connection().is_none());
         self.now += Duration::from_secs(100_000);
         self.rib.handle_timeout(self.now);
         self.rib.flush(self.now);

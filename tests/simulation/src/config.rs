@@ -71,8 +71,8 @@ pub fn peers(topology: &Topology, node: Node, restarted: bool) -> BTreeMap<Node,
 #[must_use]
 pub fn peer(topology: &Topology, node: Node, remote: Node, restarted: bool) -> PeerConfig {
     let intent = &topology.nodes[node];
-    let edge = &topology.edges[topology.neighbours[node][&remote]];
-    let side = usize::from(edge.ends[1] == node);
+    let (edge, side) = topology.edge(node, remote);
+    let edge = &topology.edges[edge];
     let hold = Duration::from_secs(intent.hold);
     PeerConfig {
         address: address(remote).into(),

@@ -12,13 +12,20 @@
     reason = "nodes and sides are numbers that the simulation itself gives out; a wrong one must stop it"
 )]
 
+pub mod clock;
 pub mod config;
+mod connections;
+pub mod fault;
+mod hostile;
+mod machine;
 pub mod network;
 pub mod oracle;
+pub mod paths;
 pub mod process;
+mod reconfigure;
+mod routes;
 pub mod scenario;
-pub mod schedule;
-mod speaker;
+mod session;
 pub mod topology;
 pub mod trace;
 pub mod watch;

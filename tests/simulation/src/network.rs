@@ -1,21 +1,51 @@
-//! A model of TCP between the nodes: octets in order within a connection, none between connections; directions that go dead
-//! and come back; buffers that fill; resets from whoever has forgotten a connection.
+//! A model of TCP between the nodes: octets in order within a connection, none between connections; buffers that fill; what
+//! waits for a dead path and is repeated; resets from whoever has forgotten a connection.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use fastrand::Rng;
-
 use crate::{
-    schedule::{Event, Schedule},
+    clock::{Clock, Event},
+    paths::Paths,
     topology::Node,
 };
+use bytes::Bytes;
 
 /// A connection, never numbered again.
 pub type Wire = u64;
+
+/// One side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Which connection.
+    pub wire: Wire,
+    /// Which side; the first dialled.
+    pub side: usize,
+}
+
+impl Socket {
+    /// The other side.
+    #[must_use]
+    pub fn other(self) -> Self {
+        Self {
+            side: 1 - self.side,
+            ..self
+        }
+    }
+}
+
+/// A dial under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Who dials.
+    pub from: Node,
+    /// Whom.
+    pub to: Node,
+    /// Which of all dials.
+    pub number: u64,
+}
 
 /// What goes over a connection.
 #[derive(Clone, Debug)]
@@ -39,7 +69,7 @@ pub enum State {
     Closed,
 }
 
-/// One side of a connection.
+/// How a side of a connection is.
 #[derive(Debug)]
 pub struct End {
     /// Whose.
@@ -88,10 +118,8 @@ pub struct Network {
     /// All there are.
     pub connections: BTreeMap<Wire, Connection>,
     next: Wire,
-    /// Directions that carry nothing.
-    dead: BTreeSet<(Node, Node)>,
-    /// Machines that are off.
-    off: BTreeSet<Node>,
+    /// Which directions carry something.
+    pub paths: Paths,
     /// Octets that wait in both kernels of a connection at most.
     pub window: usize,
     /// The longest a packet takes, beside the shortest.
@@ -111,123 +139,17 @@ impl Network {
         Self {
             connections: BTreeMap::new(),
             next: 0,
-            dead: BTreeSet::new(),
-            off: BTreeSet::new(),
+            paths: Paths::default(),
             window,
             delay,
         }
     }
 
     /// How long a packet takes this time.
-    pub fn takes(&self, random: &mut Rng) -> Duration {
+    pub fn takes(&self, clock: &mut Clock) -> Duration {
         let (least, most) = self.delay;
         let spread = u64::try_from((most - least).as_nanos()).unwrap_or(0);
-        least + Duration::from_nanos(random.u64(..=spread))
-    }
-
-    /// Whether packets get from one node to another.
-    #[must_use]
-    pub fn carries(&self, from: Node, to: Node) -> bool {
-        !self.dead.contains(&(from, to)) && !self.off.contains(&from) && !self.off.contains(&to)
-    }
-
-    /// Whether they do in both directions.
-    #[must_use]
-    pub fn is_whole(&self, a: Node, b: Node) -> bool {
-        self.carries(a, b) && self.carries(b, a)
-    }
-
-    /// Directions that are dead.
-    #[must_use]
-    pub fn dead(&self) -> Vec<(Node, Node)> {
-        self.dead.iter().copied().collect()
-    }
-
-    /// From here on nothing gets from one node to another.
-    pub fn cut(&mut self, from: Node, to: Node) {
-        self.dead.insert((from, to));
-    }
-
-    /// From here on it does again; what waited is repeated.
-    pub fn heal(
-        &mut self,
-        from: Node,
-        to: Node,
-        now: Instant,
-        schedule: &mut Schedule,
-        random: &mut Rng,
-    ) {
-        self.dead.remove(&(from, to));
-        self.repeat(now, schedule, random, |a, b| {
-            (a, b) == (from, to) || (b, a) == (from, to)
-        });
-    }
-
-    /// A machine loses power, and with it all it knew.
-    pub fn power_off(&mut self, node: Node) {
-        self.off.insert(node);
-        for connection in self.connections.values_mut() {
-            for side in [0, 1] {
-                if connection.ends[side].node == node {
-                    connection.ends[side].state = State::Closed;
-                    connection.ends[side].inbox.clear();
-                    connection.ends[side].unacknowledged = None;
-                    connection.ways[side].flying.clear();
-                    connection.ways[side].octets = 0;
-                }
-            }
-        }
-    }
-
-    /// It is back.
-    pub fn power_on(
-        &mut self,
-        node: Node,
-        now: Instant,
-        schedule: &mut Schedule,
-        random: &mut Rng,
-    ) {
-        self.off.remove(&node);
-        self.repeat(now, schedule, random, |a, b| a == node || b == node);
-    }
-
-    fn repeat(
-        &mut self,
-        now: Instant,
-        schedule: &mut Schedule,
-        random: &mut Rng,
-        which: impl Fn(Node, Node) -> bool,
-    ) {
-        let (dead, off) = (&self.dead, &self.off);
-        let carries = |a, b| !dead.contains(&(a, b)) && !off.contains(&a) && !off.contains(&b);
-        for (wire, connection) in &mut self.connections {
-            let nodes = [connection.ends[0].node, connection.ends[1].node];
-            for side in [0, 1] {
-                let (from, to) = (nodes[side], nodes[1 - side]);
-                if !which(from, to) || !carries(from, to) || !carries(to, from) {
-                    continue;
-                }
-                let way = &mut connection.ways[side];
-                if way.flying.is_empty() {
-                    // It had come; only its acknowledgement had not.
-                    connection.ends[side].unacknowledged = None;
-                }
-                if way.held {
-                    way.held = false;
-                    let at = now + Duration::from_millis(random.u64(1..1500));
-                    for _ in 0..way.flying.len() {
-                        schedule.add(
-                            at,
-                            Event::Arrival {
-                                wire: *wire,
-                                to: 1 - side,
-                            },
-                        );
-                    }
-                    way.last = Some(at);
-                }
-            }
-        }
+        least + Duration::from_nanos(clock.random.u64(..=spread))
     }
 
     /// A connection that has come about.
@@ -251,89 +173,112 @@ impl Network {
         wire
     }
 
+    /// One side of a connection, while anybody has it.
+    #[must_use]
+    pub fn end(&mut self, socket: Socket) -> Option<&mut End> {
+        let connection = self.connections.get_mut(&socket.wire)?;
+        Some(&mut connection.ends[socket.side])
+    }
+
+    /// Whether a process has that side.
+    #[must_use]
+    pub fn is_open(&self, socket: Socket) -> bool {
+        let connection = self.connections.get(&socket.wire);
+        connection.is_some_and(|connection| connection.ends[socket.side].state == State::Open)
+    }
+
+    /// Whose side that is, and whose the other.
+    #[must_use]
+    pub fn nodes(&self, socket: Socket) -> Option<(Node, Node)> {
+        let connection = self.connections.get(&socket.wire)?;
+        let [own, other] = [socket, socket.other()].map(|one| connection.ends[one.side].node);
+        Some((own, other))
+    }
+
+    /// All sides of connections of a node, in order.
+    #[must_use]
+    pub fn sockets(&self, node: Node) -> Vec<Socket> {
+        let all = self.connections.iter().flat_map(|(wire, connection)| {
+            [0, 1]
+                .into_iter()
+                .filter(move |side| connection.ends[*side].node == node)
+                .map(|side| Socket { wire: *wire, side })
+        });
+        all.collect()
+    }
+
+    /// The connections between two nodes, each as the side of the first.
+    #[must_use]
+    pub fn between(&self, node: Node, other: Node) -> Vec<Socket> {
+        let mut sockets = self.sockets(node);
+        sockets.retain(|socket| self.nodes(*socket) == Some((node, other)));
+        sockets
+    }
+
     /// How many octets a side could write now; the rest waits for [`Event::Room`].
-    pub fn room(&mut self, wire: Wire, side: usize) -> usize {
+    pub fn room(&mut self, socket: Socket) -> usize {
         let window = self.window;
-        let Some(connection) = self.connections.get_mut(&wire) else {
+        let Some(connection) = self.connections.get_mut(&socket.wire) else {
             return 0;
         };
-        let way = &mut connection.ways[side];
+        let way = &mut connection.ways[socket.side];
         let room = window.saturating_sub(way.octets);
         way.full |= room == 0;
         room
     }
 
     /// Somebody else's octets, as if that side had said them.
-    pub fn inject(
-        &mut self,
-        wire: Wire,
-        side: usize,
-        octets: Bytes,
-        now: Instant,
-        schedule: &mut Schedule,
-        random: &mut Rng,
-    ) {
-        if let Some(connection) = self.connections.get_mut(&wire) {
+    pub fn inject(&mut self, socket: Socket, octets: Bytes, clock: &mut Clock) {
+        if let Some(connection) = self.connections.get_mut(&socket.wire) {
             connection.tainted = true;
         }
-        self.send(wire, side, Packet::Octets(octets), now, schedule, random);
+        self.send(socket, Packet::Octets(octets), clock);
     }
 
     /// What that side said last.
     #[must_use]
-    pub fn said(&self, wire: Wire, side: usize) -> Bytes {
-        let connection = self.connections.get(&wire);
-        connection.map_or_else(Bytes::new, |connection| connection.ways[side].said.clone())
+    pub fn said(&self, socket: Socket) -> Bytes {
+        let connection = self.connections.get(&socket.wire);
+        connection.map_or_else(Bytes::new, |connection| {
+            connection.ways[socket.side].said.clone()
+        })
     }
 
     /// A side says something.
-    pub fn send(
-        &mut self,
-        wire: Wire,
-        side: usize,
-        packet: Packet,
-        now: Instant,
-        schedule: &mut Schedule,
-        random: &mut Rng,
-    ) {
-        let takes = self.takes(random);
-        let Some(connection) = self.connections.get_mut(&wire) else {
+    pub fn send(&mut self, socket: Socket, packet: Packet, clock: &mut Clock) {
+        let takes = self.takes(clock);
+        let Some((from, to)) = self.nodes(socket) else {
             return;
         };
-        let (from, to) = (connection.ends[side].node, connection.ends[1 - side].node);
-        let way = &mut connection.ways[side];
+        let Some(connection) = self.connections.get_mut(&socket.wire) else {
+            return;
+        };
+        let way = &mut connection.ways[socket.side];
         if let Packet::Octets(octets) = &packet {
             way.octets += octets.len();
             way.said = octets.clone();
         }
         way.flying.push_back(packet);
-        let at = (now + takes).max(way.last.unwrap_or(now));
+        let at = (clock.now + takes).max(way.last.unwrap_or(clock.now));
         way.last = Some(at);
-        schedule.add(at, Event::Arrival { wire, to: 1 - side });
-        if !self.is_whole(from, to) {
-            self.waits_for_acknowledgement(wire, side, now, schedule);
+        clock.at(at, Event::Arrival(socket.other()));
+        if !self.paths.are_whole(from, to) {
+            self.waits_for_acknowledgement(socket, clock);
         }
     }
 
     /// Something may have arrived at a side.
-    pub fn arrive(
-        &mut self,
-        wire: Wire,
-        to: usize,
-        now: Instant,
-        schedule: &mut Schedule,
-    ) -> Option<Packet> {
-        let connection = self.connections.get(&wire)?;
-        let nodes = [connection.ends[0].node, connection.ends[1].node];
-        let from = 1 - to;
-        let carried = self.carries(nodes[from], nodes[to]);
-        let acknowledged = self.carries(nodes[to], nodes[from]);
-        let connection = self.connections.get_mut(&wire)?;
-        let way = &mut connection.ways[from];
+    pub fn arrive(&mut self, socket: Socket, clock: &mut Clock) -> Option<Packet> {
+        let (node, other) = self.nodes(socket)?;
+        let carried = self.paths.carry(other, node);
+        let acknowledged = self.paths.carry(node, other);
+        let teller = socket.other();
+        let connection = self.connections.get_mut(&socket.wire)?;
+        let way = &mut connection.ways[teller.side];
         if !carried {
             way.held |= !way.flying.is_empty();
             if way.held {
-                self.waits_for_acknowledgement(wire, from, now, schedule);
+                self.waits_for_acknowledgement(teller, clock);
             }
             return None;
         }
@@ -342,77 +287,103 @@ impl Network {
         }
         let packet = way.flying.pop_front()?;
         if acknowledged && way.flying.is_empty() {
-            connection.ends[from].unacknowledged = None;
+            connection.ends[teller.side].unacknowledged = None;
         } else if !acknowledged {
-            self.waits_for_acknowledgement(wire, from, now, schedule);
+            self.waits_for_acknowledgement(teller, clock);
         }
         Some(packet)
     }
 
     /// A process took octets out of its inbox: there is room for more.
-    pub fn took(
-        &mut self,
-        wire: Wire,
-        side: usize,
-        count: usize,
-        now: Instant,
-        schedule: &mut Schedule,
-        random: &mut Rng,
-    ) {
-        let takes = self.takes(random);
-        let Some(connection) = self.connections.get_mut(&wire) else {
+    pub fn took(&mut self, socket: Socket, count: usize, clock: &mut Clock) {
+        let takes = self.takes(clock);
+        let teller = socket.other();
+        let Some(connection) = self.connections.get_mut(&socket.wire) else {
             return;
         };
-        let way = &mut connection.ways[1 - side];
+        let way = &mut connection.ways[teller.side];
         way.octets = way.octets.saturating_sub(count);
         if std::mem::take(&mut way.full) {
-            schedule.add(
-                now + takes,
-                Event::Room {
-                    wire,
-                    side: 1 - side,
-                },
-            );
+            clock.after(takes, Event::Room(teller));
         }
     }
 
-    fn waits_for_acknowledgement(
-        &mut self,
-        wire: Wire,
-        side: usize,
-        now: Instant,
-        schedule: &mut Schedule,
-    ) {
-        let Some(connection) = self.connections.get_mut(&wire) else {
-            return;
-        };
-        let end = &mut connection.ends[side];
+    fn waits_for_acknowledgement(&mut self, socket: Socket, clock: &mut Clock) {
+        let Some(end) = self.end(socket) else { return };
         if end.unacknowledged.is_none() && end.state == State::Open {
-            end.unacknowledged = Some(now);
-            schedule.add(now + patience(end), Event::Unacknowledged { wire, side });
+            end.unacknowledged = Some(clock.now);
+            clock.after(patience(end), Event::Unacknowledged(socket));
         }
     }
 
     /// Whether that side must give the connection up; otherwise looks again when it might.
-    pub fn gives_up(
-        &mut self,
-        wire: Wire,
-        side: usize,
-        now: Instant,
-        schedule: &mut Schedule,
-    ) -> bool {
-        let Some(connection) = self.connections.get(&wire) else {
+    pub fn gives_up(&mut self, socket: Socket, clock: &mut Clock) -> bool {
+        let Some(end) = self.end(socket) else {
             return false;
         };
-        let end = &connection.ends[side];
         let Some(since) = end.unacknowledged.filter(|_| end.state == State::Open) else {
             return false;
         };
         let at = since + patience(end);
-        if now < at {
-            schedule.add(at, Event::Unacknowledged { wire, side });
+        if clock.now < at {
+            clock.at(at, Event::Unacknowledged(socket));
         }
-        now >= at
+        clock.now >= at
+    }
+
+    /// A way between two works again; what waited is repeated.
+    pub fn heal(&mut self, a: Node, b: Node, clock: &mut Clock) {
+        for (from, to) in [(a, b), (b, a)] {
+            self.paths.heal(from, to);
+            self.repeat(clock, |x, y| [(x, y), (y, x)].contains(&(from, to)));
+        }
+    }
+
+    /// A machine loses power, and with it all it knew.
+    pub fn power_off(&mut self, node: Node) {
+        self.paths.switch_off(node);
+        for Socket { wire, side } in self.sockets(node) {
+            if let Some(connection) = self.connections.get_mut(&wire) {
+                let (end, way) = (&mut connection.ends[side], &mut connection.ways[side]);
+                end.state = State::Closed;
+                end.inbox.clear();
+                end.unacknowledged = None;
+                way.flying.clear();
+                way.octets = 0;
+            }
+        }
+    }
+
+    /// It is back.
+    pub fn power_on(&mut self, node: Node, clock: &mut Clock) {
+        self.paths.switch_on(node);
+        self.repeat(clock, |a, b| a == node || b == node);
+    }
+
+    fn repeat(&mut self, clock: &mut Clock, which: impl Fn(Node, Node) -> bool) {
+        for (wire, connection) in &mut self.connections {
+            let nodes = [connection.ends[0].node, connection.ends[1].node];
+            for side in [0, 1] {
+                let (from, to) = (nodes[side], nodes[1 - side]);
+                if !which(from, to) || !self.paths.are_whole(from, to) {
+                    continue;
+                }
+                let way = &mut connection.ways[side];
+                if way.flying.is_empty() {
+                    // It had come; only its acknowledgement had not.
+                    connection.ends[side].unacknowledged = None;
+                }
+                if way.held {
+                    way.held = false;
+                    let at = clock.now + Duration::from_millis(clock.random.u64(1..1500));
+                    let socket = Socket { wire: *wire, side };
+                    for _ in 0..way.flying.len() {
+                        clock.at(at, Event::Arrival(socket.other()));
+                    }
+                    way.last = Some(at);
+                }
+            }
+        }
     }
 
     /// Forgets a connection that neither side has any more.

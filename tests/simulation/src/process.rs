@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,27 +11,23 @@ use bgp::{
     peer::{
         deadlines::Jitter,
         fsm::{ConnectionId, Fsm},
-        incoming::Incoming,
-        negotiate::Negotiated,
         outgoing::Outgoing,
     },
     rib::{
         Rib,
-        task::{
-            Install, Order, Outbound, PeerChange, PeerId, PeerMessage, Room, Session, Settings,
-        },
+        task::{Install, PeerChange, PeerId, PeerMessage},
     },
+    simulated::Driver,
 };
-use bytes::Bytes;
 use fib::{
     Change, NextHop,
     simulated::{Installer, Kernel},
 };
-use tokio::sync::mpsc;
 
 use crate::{
+    clock::Alarm,
     config,
-    network::Wire,
+    network::{Socket, Wire},
     topology::{Node, Topology, address},
 };
 
@@ -121,11 +116,11 @@ pub struct Process {
     /// Its initial routes are in.
     pub complete: bool,
     /// When the Rib last spoke.
-    pub flushed: Option<Instant>,
+    flushed: Option<Instant>,
     /// When its task runs next.
-    pub rib_at: Option<Instant>,
+    pub rib_runs: Alarm,
     /// The same for the installer.
-    pub install_at: Option<Instant>,
+    pub installer_runs: Alarm,
 }
 
 /// After output the next waits so long, as in the Rib's own task.
@@ -134,47 +129,12 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// A peer of a speaker.
 #[derive(Debug)]
 pub struct Peer {
-    /// What the Rib knows it by.
-    pub id: PeerId,
-    /// Its state machine.
-    pub fsm: Fsm,
-    /// The connections it has.
-    pub links: Vec<Link>,
-    /// The session that is up.
-    pub session: Option<Up>,
+    /// Its session.
+    pub driver: Driver<Socket>,
     /// The dial under way.
     pub dial: Option<u64>,
-    /// When its timer looks next.
-    pub armed: Option<Instant>,
-    connections: u32,
-}
-
-/// A connection as the process has it.
-#[derive(Debug)]
-pub struct Link {
-    /// What the state machine knows it by.
-    pub id: ConnectionId,
-    /// What the network does.
-    pub wire: Wire,
-    /// Which of its sides.
-    pub side: usize,
-    /// Octets to messages.
-    pub incoming: Incoming,
-    /// Messages to octets.
-    pub outgoing: Outgoing,
-    /// How long it lets octets go unacknowledged.
-    pub patience: Duration,
-}
-
-/// An established session.
-#[derive(Debug)]
-pub struct Up {
-    /// Over which connection.
-    pub connection: ConnectionId,
-    messages: mpsc::UnboundedReceiver<Bytes>,
-    orders: mpsc::UnboundedReceiver<Box<Order>>,
-    /// What the Rib has queued.
-    pub room: Arc<Room>,
+    /// When a deadline of it may have come.
+    pub deadline: Alarm,
 }
 
 impl Process {
@@ -195,16 +155,10 @@ impl Process {
         rib.configure(now, settings, changes.collect());
         let peers = configs.into_iter().map(|(peer, config)| {
             let jitter = Jitter::new(seed ^ (peer as u64).rotate_left(20), epoch);
-            let made = Peer {
-                id: peer_id(peer),
-                fsm: Fsm::new(config, address(node), jitter),
-                links: Vec::new(),
-                session: None,
-                dial: None,
-                armed: None,
-                connections: 0,
-            };
-            (peer, made)
+            (
+                peer,
+                Peer::new(Fsm::new(config, address(node), jitter), node),
+            )
         });
         Self {
             rib,
@@ -213,14 +167,9 @@ impl Process {
             inbox: Vec::new(),
             complete: false,
             flushed: None,
-            rib_at: None,
-            install_at: None,
+            rib_runs: Alarm::default(),
+            installer_runs: Alarm::default(),
         }
-    }
-
-    /// Goes over to another configuration of a peer, or of the whole.
-    pub fn configure(&mut self, now: Instant, settings: Settings, peers: Vec<PeerChange>) {
-        self.rib.configure(now, settings, peers);
     }
 
     /// One turn of the task that owns the Rib: hears what came, speaks if it is time. Gives when it wants the next turn.
@@ -291,105 +240,31 @@ fn change(install: &Install) -> Change {
 }
 
 impl Peer {
-    /// Takes a connection among its own.
-    pub fn adopt(&mut self, wire: Wire, side: usize) -> ConnectionId {
-        let id = ConnectionId(self.connections);
-        self.connections += 1;
-        self.links.push(Link {
-            id,
-            wire,
-            side,
-            incoming: Incoming::new(id),
-            outgoing: Outgoing::default(),
-            patience: self.fsm.config().timers.hold,
-        });
-        id
-    }
-
-    /// One of its connections.
-    pub fn link(&mut self, id: ConnectionId) -> Option<&mut Link> {
-        self.links.iter_mut().find(|link| link.id == id)
-    }
-
-    /// The one that the network knows by this.
-    #[must_use]
-    pub fn link_on(&self, wire: Wire, side: usize) -> Option<ConnectionId> {
-        let found = self
-            .links
-            .iter()
-            .find(|link| link.wire == wire && link.side == side);
-        found.map(|link| link.id)
-    }
-
-    /// A session begins: what the Rib needs to know of it.
-    pub fn begin(
-        &mut self,
-        connection: ConnectionId,
-        agreed: &Negotiated,
-        own: Ipv4Addr,
-    ) -> Session {
-        let (to_session, messages) = mpsc::unbounded_channel();
-        let (to_order, orders) = mpsc::unbounded_channel();
-        let room = Arc::new(Room::default());
-        self.session = Some(Up {
-            connection,
-            messages,
-            orders,
-            room: Arc::clone(&room),
-        });
-        let config = Arc::clone(self.fsm.config());
-        Session {
-            context: agreed.context,
-            kind: agreed.kind,
-            asn: agreed.asn,
-            router_id: agreed.router_id,
-            address: config.address,
-            local_address: own.into(),
-            local_link_local: None,
-            interface: None,
-            refresh: agreed.refresh,
-            expects_end_of_rib: agreed.expects_end_of_rib(),
-            preserved: agreed.preserved(),
-            knows_long_stale: agreed.knows_long_stale,
-            opening: Arc::default(),
-            outbound: Outbound {
-                messages: to_session,
-                room,
-                orders: to_order,
-            },
-            config,
+    fn new(fsm: Fsm, node: Node) -> Self {
+        Self {
+            driver: Driver::new(fsm, address(node).into()),
+            dial: None,
+            deadline: Alarm::default(),
         }
     }
 
-    /// What the Rib orders.
-    pub fn order(&mut self) -> Option<Order> {
-        let order = self.session.as_mut()?.orders.try_recv().ok()?;
-        Some(*order)
+    /// The connection that the network knows by this.
+    #[must_use]
+    pub fn link_on(&self, socket: Socket) -> Option<ConnectionId> {
+        let mut links = self.driver.links().iter();
+        let found = links.find(|link| link.socket == socket);
+        found.map(|link| link.id)
     }
 
     /// Takes what the Rib has for the connection of the session, as far as it can be written soon.
     pub fn take(&mut self, sabotage: Option<Sabotage>) {
-        let Some(up) = &mut self.session else { return };
-        let Some(link) = self.links.iter_mut().find(|link| link.id == up.connection) else {
+        if sabotage != Some(Sabotage::QueueWithoutEnd) {
+            self.driver.take(Outgoing::has_room);
             return;
-        };
-        while (link.outgoing.has_room() || sabotage == Some(Sabotage::QueueWithoutEnd))
-            && let Ok(octets) = up.messages.try_recv()
-        {
-            if sabotage == Some(Sabotage::QueueWithoutEnd) {
-                up.room.subtract(octets.len());
-                link.outgoing.push(octets);
-                continue;
-            }
-            link.outgoing.push(octets);
         }
-    }
-
-    /// Octets of the Rib went out; whether it waits to hear of that.
-    #[must_use]
-    pub fn wrote(&self, connection: ConnectionId, of_rib: usize) -> bool {
-        let up = self.session.as_ref();
-        let up = up.filter(|up| up.connection == connection);
-        up.is_some_and(|up| up.room.subtract(of_rib))
+        let taken = self.driver.take(|_| true);
+        if let Some(connection) = self.driver.connection() {
+            let _ = self.driver.wrote(connection, taken);
+        }
     }
 }

@@ -337,6 +337,19 @@ impl Topology {
         }
     }
 
+    /// The neighbours of a node.
+    #[must_use]
+    pub fn peers(&self, node: Node) -> Vec<Node> {
+        self.neighbours[node].keys().copied().collect()
+    }
+
+    /// The edge between two neighbours, and which of its ends the first is.
+    #[must_use]
+    pub fn edge(&self, node: Node, peer: Node) -> (usize, usize) {
+        let edge = self.neighbours[node][&peer];
+        (edge, usize::from(self.edges[edge].ends[1] == node))
+    }
+
     /// The families that two neighbours carry.
     #[must_use]
     pub fn families(&self, edge: usize) -> Families {

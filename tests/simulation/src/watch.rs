@@ -170,7 +170,7 @@ impl World {
             self.watch.stale = false;
             for node in 0..self.hosts.len() {
                 for prefix in self.watch.kernel(node) {
-                    self.watch.consider(self.now, node, prefix);
+                    self.watch.consider(self.clock.now, node, prefix);
                 }
             }
         }
@@ -184,11 +184,11 @@ impl World {
         if tainted {
             // Somebody else's octets may have brought anything; it goes with their connection.
             for since in self.watch.orphans.values_mut() {
-                *since = self.now;
+                *since = self.clock.now;
             }
         }
         if let Some(bound) = self.watch.bound
-            && let Some(finding) = self.watch.overdue(self.now, bound)
+            && let Some(finding) = self.watch.overdue(self.clock.now, bound)
         {
             self.found(finding);
         }
@@ -223,8 +223,9 @@ impl World {
 
     fn no_session(&self, node: Node, peer: Node) -> Option<String> {
         let one = self.hosts[node].process.as_ref()?.peers.get(&peer)?;
-        let state = one.fsm.state();
-        (one.session.is_none()).then(|| format!("no session with node {peer}: {state:?}"))
+        let state = one.driver.fsm.state();
+        (one.driver.connection().is_none())
+            .then(|| format!("no session with node {peer}: {state:?}"))
     }
 
     fn wrong_table(
@@ -281,7 +282,9 @@ impl World {
         };
         let process = self.hosts[node].process.as_ref();
         let routes = process.map_or_else(Vec::new, |process| {
-            process.rib.routes(&query, self.now, SystemTime::UNIX_EPOCH)
+            process
+                .rib
+                .routes(&query, self.clock.now, SystemTime::UNIX_EPOCH)
         });
         let line = |route: RouteStatus| {
             format!(

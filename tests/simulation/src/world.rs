@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::{
+    clock::{Clock, Event},
     network::Network,
     oracle::Live,
-    process::{Host, Process, Sabotage},
-    schedule::{Event, Schedule},
+    process::{Host, Sabotage},
     topology::{Kind, Node, Topology},
     trace::{Trace, What},
     watch::{Finding, Watch},
@@ -23,20 +23,16 @@ pub struct World {
     pub hosts: Vec<Host>,
     /// The paths and connections.
     pub network: Network,
-    /// What is to come.
-    pub schedule: Schedule,
-    /// The one source of chance.
-    pub random: Rng,
+    /// The time, what is to come, and chance.
+    pub clock: Clock,
     /// What was.
     pub trace: Trace,
     /// What must never be.
     pub watch: Watch,
     /// A deliberate fault of ours.
     pub sabotage: Option<Sabotage>,
-    /// The time.
-    pub now: Instant,
-    /// Its beginning.
-    pub start: Instant,
+    /// When the clock began.
+    pub beginning: Instant,
     pub(crate) dials: u64,
     /// What has gone wrong, if something has.
     pub finding: Option<Finding>,
@@ -51,7 +47,7 @@ pub const LOOK: Duration = Duration::from_secs(1);
     clippy::disallowed_methods,
     reason = "a clock needs a beginning; all that counts is what is added to it"
 )]
-fn beginning() -> Instant {
+fn some_instant() -> Instant {
     Instant::now()
 }
 
@@ -64,7 +60,7 @@ impl World {
         trace: Trace,
         sabotage: Option<Sabotage>,
     ) -> Self {
-        let start = beginning();
+        let beginning = some_instant();
         let window = [2048, 16 * 1024, 256 * 1024][random.usize(..3)];
         let most = [2, 20, 200][random.usize(..3)];
         // Thousands of routes must be told within the deferral.
@@ -74,19 +70,17 @@ impl World {
         };
         let delay = (Duration::from_micros(50), Duration::from_millis(most));
         let hosts = (0..topology.nodes.len()).map(Host::new).collect();
-        let mut schedule = Schedule::default();
-        schedule.add(start + LOOK, Event::Watch);
+        let mut clock = Clock::new(beginning, random);
+        clock.after(LOOK, Event::Watch);
         Self {
             watch: Watch::new(&topology),
             topology,
             hosts,
             network: Network::new(window, delay),
-            schedule,
-            random,
+            clock,
             trace,
             sabotage,
-            now: start,
-            start,
+            beginning,
             dials: 0,
             finding: None,
             events: 0,
@@ -96,12 +90,12 @@ impl World {
     /// Since the beginning.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.now - self.start
+        self.clock.now - self.beginning
     }
 
     /// Something worth telling.
     pub fn tell(&mut self, node: Node, what: What) {
-        self.trace.add(self.now - self.start, node, what);
+        self.trace.add(self.clock.now - self.beginning, node, what);
     }
 
     /// Something is wrong; the first of it counts.
@@ -111,46 +105,35 @@ impl World {
 
     /// Lets so much time pass, unless something is found wrong.
     pub fn pass(&mut self, time: Duration) {
-        let until = self.now + time;
+        let until = self.clock.now + time;
         while self.finding.is_none()
-            && let Some((at, event)) = self.schedule.next(until)
+            && let Some(event) = self.clock.next(until)
         {
-            self.now = at;
             self.events += 1;
             self.happen(event);
         }
         if self.finding.is_none() {
-            self.now = until;
+            self.clock.now = until;
         }
     }
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Dial {
-                from,
-                to,
-                dial,
-                attempt,
-            } => self.syn(from, to, dial, attempt),
-            Event::Answer {
-                from,
-                to,
-                dial,
-                wire,
-            } => self.answered(from, to, dial, wire),
-            Event::Arrival { wire, to } => self.arrival(wire, to),
-            Event::Room { wire, side } => self.room(wire, side),
-            Event::Unacknowledged { wire, side } => self.unacknowledged(wire, side),
-            Event::Lingered { wire, side } => self.lingered(wire, side),
-            Event::Look { wire, side } => self.look(wire, side),
-            Event::Timer { node, peer } => self.timer(node, peer),
+            Event::Syn(dial, attempt) => self.syn(dial, attempt),
+            Event::Answer(dial, wire) => self.answered(dial, wire),
+            Event::Arrival(socket) => self.arrival(socket),
+            Event::Room(socket) => self.room(socket),
+            Event::Unacknowledged(socket) => self.unacknowledged(socket),
+            Event::Lingered(socket) => self.lingered(socket),
+            Event::Look(socket) => self.read(socket),
+            Event::Timer(node, peer) => self.timer(node, peer),
             Event::Rib(node) => self.rib(node),
             Event::Install(node) => self.install(node),
             Event::Reread(node) => self.reread(node),
             Event::Fault(fault) => self.fault(fault),
             Event::Watch => {
                 self.look_at_all();
-                self.schedule.add(self.now + LOOK, Event::Watch);
+                self.clock.after(LOOK, Event::Watch);
             }
         }
     }
@@ -162,42 +145,11 @@ impl World {
         let nodes: Vec<bool> = (0..self.hosts.len()).map(runs).collect();
         let edges = self.topology.edges.iter().map(|edge| {
             let [a, b] = edge.ends;
-            edge.shut.is_none() && nodes[a] && nodes[b] && self.network.is_whole(a, b)
+            edge.shut.is_none() && nodes[a] && nodes[b] && self.network.paths.are_whole(a, b)
         });
         Live {
             edges: edges.collect(),
             nodes,
         }
-    }
-
-    /// Starts the speaker of a machine that has power.
-    pub fn start(&mut self, node: Node) {
-        let host = &self.hosts[node];
-        if !host.up || host.process.is_some() {
-            return;
-        }
-        if self.sabotage == Some(Sabotage::EmptyKernel) && host.ran_before {
-            self.empty_kernel(node);
-        }
-        let seed = self.random.u64(..);
-        let host = &self.hosts[node];
-        let process = Process::start(&self.topology, node, host, self.now, seed, self.start);
-        self.hosts[node].process = Some(process);
-        self.hosts[node].ran_before = true;
-        self.tell(node, What::Fate("its speaker starts"));
-        let peers: Vec<Node> = self.topology.neighbours[node].keys().copied().collect();
-        for peer in peers {
-            self.begin(node, peer);
-        }
-        self.soon(node);
-    }
-
-    fn empty_kernel(&mut self, node: Node) {
-        let there = self.watch.kernel(node);
-        self.hosts[node].boot(node);
-        for prefix in there {
-            self.written(node, prefix, fib::simulated::Written::Removed);
-        }
-        self.hosts[node].ran_before = true;
     }
 }
