@@ -17,18 +17,18 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
 };
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::{driver::Command, packet::Discard, session::Settings};
+use self::{driver::Command, news::News, packet::Discard, session::Settings};
 use crate::{
     config::{BfdConfig, Hops, PeerConfig, Ttl},
     status::BfdStatus,
 };
 
 mod driver;
+pub mod news;
 pub mod packet;
 pub mod session;
 mod socket;
@@ -62,26 +62,6 @@ pub(crate) struct Path {
     least_ttl: u8,
 }
 
-/// What BFD has to say of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    /// It works.
-    Up,
-    /// It worked, and does not any more.
-    Dead {
-        /// In words.
-        reason: String,
-        /// When the other side was last heard: what began later, the failure says nothing of.
-        heard: Instant,
-        /// The other side's BFD goes on where its control plane fails: so forwarding is dead too.
-        forwarding: bool,
-    },
-    /// It was up and is not any more, which says nothing against the path: an operator did it, or it began anew.
-    Down(String),
-    /// The other side is not heard (any more), or an operator holds it down.
-    Silent,
-}
-
 impl Bfd {
     pub(crate) fn new() -> Self {
         let (commands, orders) = mpsc::unbounded_channel();
@@ -108,7 +88,7 @@ impl Bfd {
             discriminator,
             peer: Arc::clone(peer),
             path: path.clone(),
-            settings: settings(config),
+            settings: config.into(),
             news: tell,
         }));
         Watch {
@@ -172,7 +152,7 @@ impl Watch {
     pub(crate) fn configure(&self, config: &BfdConfig) {
         drop(
             self.commands
-                .send(Command::Configure(self.discriminator, settings(config))),
+                .send(Command::Configure(self.discriminator, config.into())),
         );
     }
 
@@ -219,11 +199,13 @@ impl Path {
     }
 }
 
-fn settings(config: &BfdConfig) -> Settings {
-    Settings {
-        min_rx: config.min_rx,
-        min_tx: config.min_tx,
-        multiplier: config.multiplier.max(1),
+impl From<&BfdConfig> for Settings {
+    fn from(config: &BfdConfig) -> Self {
+        Self {
+            min_rx: config.min_rx,
+            min_tx: config.min_tx,
+            multiplier: config.multiplier.max(1),
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use super::clock;
 use crate::{
     bfd::{
-        News, Path,
-        packet::{Diagnostic, Discard, Flags, State},
+        Path,
+        news::News,
+        packet::{Discard, Flags, State},
         session::{Action, Cause, Event, Remote, Session, Settings},
         socket::{Datagram, Ear, Sender, Sent},
     },
@@ -157,40 +158,22 @@ impl Entry {
     fn entered(&mut self, now: Instant, state: State, cause: Cause) {
         self.since = SystemTime::now();
         let was_up = self.ups > self.downs;
-        match state {
-            State::Up => {
+        let Some(news) = News::of(&self.session, now, was_up, state, cause) else {
+            return;
+        };
+        match &news {
+            News::Up => {
                 self.ups = self.ups.saturating_add(1);
                 tracing::info!(peer = %self.peer, "BFD up");
-                self.tell(News::Up);
             }
-            State::Init => {}
-            State::Down | State::AdminDown if was_up => {
+            News::Dead { reason, .. } | News::Down(reason) => {
                 self.downs = self.downs.saturating_add(1);
-                let reason = in_words(cause);
                 tracing::warn!(peer = %self.peer, %reason, "BFD down");
                 self.last_down = Some(reason.clone());
-                self.tell(self.down(now, cause, reason));
             }
-            State::Down | State::AdminDown => {}
+            News::Silent => {}
         }
-    }
-
-    fn down(&self, now: Instant, cause: Cause, reason: String) -> News {
-        let flags = self.session.remote().map(|remote| remote.flags);
-        let forwarding = flags.is_some_and(|flags| flags.contains(Flags::INDEPENDENT));
-        match cause {
-            Cause::Silence { independent, .. } => News::Dead {
-                reason,
-                heard: self.session.heard().unwrap_or(now),
-                forwarding: independent,
-            },
-            Cause::Signaled(_) if is_of_path(cause) => News::Dead {
-                reason,
-                heard: now,
-                forwarding,
-            },
-            _ => News::Down(reason),
-        }
+        self.tell(news);
     }
 
     fn tell(&self, news: News) {
@@ -259,54 +242,6 @@ impl Entry {
             discarded: self.discarded.clone(),
             last_down: self.last_down.clone(),
             problem: deaf.or_else(|| self.problem.clone()),
-        }
-    }
-}
-
-/// Whether going down for this cause says something of the path. Who tells that we signaled a failure, while we said Up all the
-/// time, has taken BFD away: FRR's bgpd says so where BFD is no longer configured, and where it begins anew once BGP is up.
-fn is_of_path(cause: Cause) -> bool {
-    match cause {
-        Cause::Silence { .. } => true,
-        Cause::Signaled(diagnostic) => diagnostic != Diagnostic::NEIGHBOR,
-        Cause::Heard | Cause::Restarted | Cause::SignaledAdminDown | Cause::Shut => false,
-    }
-}
-
-fn in_words(cause: Cause) -> String {
-    match cause {
-        Cause::Heard => "it is heard".into(),
-        Cause::Silence { after, .. } => format!("it said nothing for {} ms", after.as_millis()),
-        Cause::Signaled(Diagnostic::EXPIRED) => "it does not hear us any more".into(),
-        Cause::Signaled(Diagnostic::NEIGHBOR) => {
-            "it ended BFD, as if we had signaled a failure: was it taken away there?".into()
-        }
-        Cause::Signaled(diagnostic) => format!("it says the path is down: {diagnostic}"),
-        Cause::Restarted => "its BFD began anew".into(),
-        Cause::SignaledAdminDown => "it was taken down by an operator there".into(),
-        Cause::Shut => "no longer configured".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_silence_and_a_failure_that_is_not_ours_are_of_the_path() {
-        let silence = Cause::Silence {
-            after: Duration::from_secs(1),
-            independent: false,
-        };
-        assert!(is_of_path(silence));
-        assert!(is_of_path(Cause::Signaled(Diagnostic::EXPIRED)));
-        for other in [
-            Cause::Signaled(Diagnostic::NEIGHBOR),
-            Cause::SignaledAdminDown,
-            Cause::Restarted,
-            Cause::Shut,
-        ] {
-            assert!(!is_of_path(other), "{other:?}");
         }
     }
 }

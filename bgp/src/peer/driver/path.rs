@@ -3,10 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::{Running, command::held_down};
-use crate::{
-    bfd::{News, Path},
-    peer::fsm::Event,
-};
+use crate::{bfd::Path, peer::fsm::Event};
 
 impl Running {
     /// Watches the path, if it is to be watched; never that of a peer which the configuration holds down. The session is not
@@ -42,19 +39,7 @@ impl Running {
             return true;
         };
         self.reporter.bfd(&news);
-        self.feed(match news {
-            News::Dead {
-                reason,
-                heard,
-                forwarding,
-            } => Event::BfdDown {
-                reason: format!("BFD down: {reason}"),
-                heard,
-                forwarding,
-            },
-            News::Up => Event::BfdUp,
-            News::Down(_) | News::Silent => Event::BfdClear,
-        });
+        self.feed(news.into());
         true
     }
 }

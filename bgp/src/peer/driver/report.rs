@@ -20,7 +20,7 @@ use super::{
     command::NO_AO,
 };
 use crate::{
-    bfd::News,
+    bfd::news::News,
     config::{PeerAsn, PeerConfig},
     prefix::Family,
     speaker,

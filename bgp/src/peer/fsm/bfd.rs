@@ -1,6 +1,25 @@
 //! What BFD says of the path, and what that means for the session (RFC 5882).
 
 use super::*;
+use crate::bfd::news::News;
+
+impl From<News> for Event {
+    fn from(news: News) -> Self {
+        match news {
+            News::Dead {
+                reason,
+                heard,
+                forwarding,
+            } => Self::BfdDown {
+                reason: format!("BFD down: {reason}"),
+                heard,
+                forwarding,
+            },
+            News::Up => Self::BfdUp,
+            News::Down(_) | News::Silent => Self::BfdClear,
+        }
+    }
+}
 
 /// Whether BFD lets us try.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
