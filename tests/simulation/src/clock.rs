@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bgp::bfd::packet::Packet;
 use fastrand::Rng;
 
 use crate::{
@@ -32,6 +33,10 @@ pub enum Event {
     Look(Socket),
     /// A deadline of the first node's session with the second, if it is still the one that is armed.
     Timer(Node, Node),
+    /// BFD has something to do on the path from the first to the second.
+    Path(Node, Node),
+    /// A packet of BFD gets from the first to the second.
+    Datagram(Node, Node, Packet),
     /// The task of a Rib runs, if this is still when.
     Rib(Node),
     /// An installer runs, if this is still when.

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bgp::{
     config::{
-        AddPath, CommunityValue, Connect, GracefulRestartConfig, Match, MaxPrefixes, Multipath,
-        NextHopAddresses, NextHopMode, Origination, OverLimit, Password, PeerAsn, PeerConfig,
-        Policy, Rule, Set, Source, Timers, Ttl, Verdict,
+        AddPath, BfdConfig, CommunityValue, Connect, GracefulRestartConfig, Hops, Match,
+        MaxPrefixes, Multipath, NextHopAddresses, NextHopMode, Origination, OverLimit, Password,
+        PeerAsn, PeerConfig, Policy, Rule, Set, Source, Timers, Ttl, Verdict,
     },
     rib::task::Settings,
     wire::Community,
@@ -14,7 +14,7 @@ use bgp::{
 use fib::{AllowedRange, Config, Guard};
 use ipnetwork::IpNetwork;
 
-use crate::topology::{Kind, Node, Relation, Topology, address, address6};
+use crate::topology::{Filter, Kind, Node, Relation, Topology, address, address6};
 
 /// Longest wait between dials.
 pub const CONNECT_RETRY: Duration = Duration::from_secs(5);
@@ -22,6 +22,15 @@ pub const CONNECT_RETRY: Duration = Duration::from_secs(5);
 pub const IDLE_HOLD: Duration = Duration::from_secs(10);
 /// Wait of a restarted speaker for its peers.
 pub const DEFERRAL: Duration = Duration::from_secs(15);
+/// How long who told too much is not talked to.
+pub const STAY_AWAY: Duration = Duration::from_secs(20);
+/// Slow enough for hundreds of sessions, faster than any hold time.
+pub const BFD: BfdConfig = BfdConfig {
+    min_rx: Duration::from_secs(1),
+    min_tx: Duration::from_secs(1),
+    multiplier: 3,
+    hops: Hops::Single,
+};
 /// What marks the routes of customers.
 const CUSTOMER: CommunityValue = CommunityValue::Standard(Community(0xff00_0001));
 
@@ -115,12 +124,19 @@ pub fn peer(topology: &Topology, node: Node, remote: Node, restarted: bool) -> P
         route_reflector_client: edge.relation == Relation::Client && side == 0,
         allow_own_as: 0,
         max_prefixes: MaxPrefixes {
-            count: 0,
-            action: OverLimit::Warn,
+            count: topology.limit,
+            action: OverLimit::Shutdown(STAY_AWAY),
         },
-        bfd: None,
-        import: Arc::new(import(edge.relation, side)),
-        export: export(topology.kind, edge.relation, side, edge.prepend[side]).map(Arc::new),
+        bfd: edge.bfd.then_some(BFD),
+        import: Arc::new(match edge.filters[side] {
+            Filter::Refuses => Policy::always("none", Verdict::Reject),
+            _ => import(edge.relation, side),
+        }),
+        export: match edge.filters[side] {
+            Filter::Withholds => Some(Policy::always("none", Verdict::Reject)),
+            _ => export(topology.kind, edge.relation, side, edge.prepend[side]),
+        }
+        .map(Arc::new),
         shutdown: (edge.shut == Some(side)).then(|| "as the simulation wants it".to_owned()),
         mesh: false,
     }

@@ -42,6 +42,8 @@ pub enum Fault {
     Neglect(Node, Node),
     /// It asks for all routes again.
     Refresh(Node, Node),
+    /// It originates something, and then no longer, so many times.
+    Flap(Node, u8),
     /// A configuration changes.
     Change(Change),
 }
@@ -55,6 +57,12 @@ pub enum Change {
     Prepend(Node, Node),
     /// It is on its way out, or no longer.
     Drain(Node),
+    /// The first lets in, or tells, nothing of the session with the second, or all again.
+    Filter(Node, Node),
+    /// It originates more than anybody takes.
+    Leak(Node),
+    /// It no longer does.
+    Unleak(Node),
     /// The first shuts its session with the second down.
     Shut(Node, Node),
     /// It opens it again.
@@ -71,6 +79,9 @@ impl Change {
             Self::Originate(node)
             | Self::Prepend(node, _)
             | Self::Drain(node)
+            | Self::Filter(node, _)
+            | Self::Leak(node)
+            | Self::Unleak(node)
             | Self::Shut(node, _)
             | Self::Open(node, _)
             | Self::Hold(node, _) => node,
@@ -94,7 +105,7 @@ impl World {
         let node = self.clock.random.usize(..self.hosts.len());
         let (a, b) = self.some_neighbours();
         let random = &mut self.clock.random;
-        match random.u8(..22) {
+        match random.u8(..26) {
             0 | 1 => (Fault::Kill(node), Some(Fault::Start(node))),
             2 => (Fault::Leave(node), Some(Fault::Start(node))),
             3 => (Fault::Shutdown(node), Some(Fault::Start(node))),
@@ -112,6 +123,12 @@ impl World {
                 let open = Fault::Change(Change::Open(a, b));
                 (Fault::Change(Change::Shut(a, b)), Some(open))
             }
+            21 => {
+                let unleak = Fault::Change(Change::Unleak(node));
+                (Fault::Change(Change::Leak(node)), Some(unleak))
+            }
+            22 => (Fault::Flap(node, 2 * random.u8(1..20)), None),
+            23 | 24 => (Fault::Change(Change::Filter(a, b)), None),
             _ if random.bool() => (Fault::Change(Change::Hold(a, b)), None),
             _ => (Fault::Refresh(a, b), None),
         }
@@ -119,6 +136,7 @@ impl World {
 
     /// Does something to the network.
     pub(crate) fn fault(&mut self, fault: Fault) {
+        self.watch.disturbed = self.clock.now;
         match fault {
             Fault::Start(node) => self.start(node),
             Fault::Kill(node) => self.kill(node),
@@ -170,12 +188,21 @@ impl World {
                     self.pump(a, b);
                 }
             }
+            Fault::Flap(node, times) => {
+                self.change(Change::Originate(node));
+                if times > 1 {
+                    let wait = Duration::from_millis(self.clock.random.u64(1..500));
+                    let again = Event::Fault(Fault::Flap(node, times - 1));
+                    self.clock.after(wait, again);
+                }
+            }
             Fault::Change(change) => self.change(change),
         }
     }
 
     /// All faults are over, but for a few that stay where somebody would notice them.
     pub(crate) fn calm(&mut self) {
+        self.watch.disturbed = self.clock.now;
         let noticed = self.watch.bound.is_some();
         let stays = |random: &mut Rng| noticed && random.u8(..3) == 0;
         let dead = self.network.paths.dead();

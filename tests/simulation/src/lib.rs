@@ -12,6 +12,7 @@
     reason = "nodes and sides are numbers that the simulation itself gives out; a wrong one must stop it"
 )]
 
+pub mod bfd;
 pub mod clock;
 pub mod config;
 mod connections;
@@ -23,9 +24,11 @@ pub mod oracle;
 pub mod paths;
 pub mod process;
 mod reconfigure;
+mod rest;
 mod routes;
 pub mod scenario;
 mod session;
+mod shape;
 pub mod topology;
 pub mod trace;
 pub mod watch;

@@ -36,12 +36,13 @@ impl World {
         self.tell(node, What::Fate("its speaker starts"));
         for peer in self.topology.peers(node) {
             self.begin(node, peer);
+            self.watch_path(node, peer);
         }
         self.soon(node);
     }
 
     fn empty_kernel(&mut self, node: Node) {
-        let there = self.watch.kernel(node);
+        let there = self.watch.kernel(node).clone();
         self.hosts[node].boot(node);
         for prefix in there {
             self.written(node, prefix, Written::Removed);
@@ -69,6 +70,11 @@ impl World {
 
     /// The end for good.
     pub(crate) fn shut_down(&mut self, node: Node) {
+        if self.hosts[node].acts() {
+            for peer in self.topology.peers(node) {
+                self.leave_path(node, peer);
+            }
+        }
         let event = || Said::Stop {
             notification: Notification::administrative_shutdown("for good"),
             reason: "we shut down".into(),
@@ -139,6 +145,7 @@ impl World {
                 self.read(socket);
             }
             self.timer(node, peer);
+            self.look_at_path(node, peer);
             self.pump(node, peer);
         }
         self.rib(node);

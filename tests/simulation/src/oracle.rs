@@ -85,6 +85,7 @@ fn internal(topology: &Topology, usable: &[bool], origins: &[Node]) -> Vec<BTree
                     Some(From::NoClient) => reflects && hearer_is_client,
                     None => false,
                 };
+                let tells = tells && topology.passes(teller, *hearer);
                 if !usable[*edge] || !tells || heard[*hearer].is_some() {
                     continue;
                 }
@@ -122,7 +123,7 @@ fn external(topology: &Topology, usable: &[bool], origins: &[Node]) -> Vec<BTree
     let offers = |best: &[Option<Cost>], node: Node| -> Vec<(Cost, Node)> {
         let neighbours = topology.neighbours[node].iter();
         neighbours
-            .filter(|(_, edge)| usable[**edge])
+            .filter(|(from, edge)| usable[**edge] && topology.passes(**from, node))
             .filter_map(|(from, edge)| Some((offer(topology, *edge, *from, best[*from]?)?, *from)))
             .collect()
     };

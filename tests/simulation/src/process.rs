@@ -25,6 +25,7 @@ use fib::{
 };
 
 use crate::{
+    bfd::Watched,
     clock::Alarm,
     config,
     network::{Socket, Wire},
@@ -42,6 +43,12 @@ pub enum Sabotage {
     EmptyKernel,
     /// A peer that closed without a word keeps its routes for ever.
     KeepForEver,
+    /// It keeps them for this many seconds longer than was agreed.
+    KeepLonger(u64),
+    /// A path that BFD takes for dead is one whose kernel is dead too.
+    BlameForwarding,
+    /// However much a peer tells is taken.
+    NoLimit,
     /// What the Rib says to a peer is queued however slow the peer is.
     QueueWithoutEnd,
     /// A route that goes is not removed from the kernel.
@@ -135,6 +142,8 @@ pub struct Peer {
     pub dial: Option<u64>,
     /// When a deadline of it may have come.
     pub deadline: Alarm,
+    /// BFD on the path to it.
+    pub path: Option<Watched>,
 }
 
 impl Process {
@@ -245,6 +254,7 @@ impl Peer {
             driver: Driver::new(fsm, address(node).into()),
             dial: None,
             deadline: Alarm::default(),
+            path: None,
         }
     }
 
@@ -256,15 +266,15 @@ impl Peer {
         found.map(|link| link.id)
     }
 
-    /// Takes what the Rib has for the connection of the session, as far as it can be written soon.
-    pub fn take(&mut self, sabotage: Option<Sabotage>) {
+    /// Takes what the Rib has for the connection of the session, as far as it can be written soon; whether the Rib waits to
+    /// hear of that, which it need not where all is well.
+    pub fn take(&mut self, sabotage: Option<Sabotage>) -> bool {
         if sabotage != Some(Sabotage::QueueWithoutEnd) {
             self.driver.take(Outgoing::has_room);
-            return;
+            return false;
         }
         let taken = self.driver.take(|_| true);
-        if let Some(connection) = self.driver.connection() {
-            let _ = self.driver.wrote(connection, taken);
-        }
+        let connection = self.driver.connection();
+        connection.is_some_and(|connection| self.driver.wrote(connection, taken))
     }
 }

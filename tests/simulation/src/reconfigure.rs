@@ -13,7 +13,7 @@ use crate::{
     config,
     fault::Change,
     process::set,
-    topology::{Kind, Node, address, prefix},
+    topology::{Filter, Kind, Node, address, is_leaked, leaked, prefix},
     trace::What,
     world::World,
 };
@@ -56,6 +56,20 @@ impl World {
                 let intent = &mut self.topology.nodes[node];
                 intent.draining = !intent.draining;
             }
+            Change::Filter(node, peer) => {
+                let (edge, side) = self.topology.edge(node, peer);
+                let filters = [Filter::Open, Filter::Refuses, Filter::Withholds];
+                let filter = filters[self.clock.random.usize(..filters.len())];
+                self.topology.edges[edge].filters[side] = filter;
+            }
+            Change::Leak(node) if self.watch.limit > 0 => {
+                let too_many = (0..self.watch.limit + 10).map(|which| (leaked(node, which), 0));
+                self.topology.nodes[node].originates.extend(too_many);
+            }
+            Change::Unleak(node) => {
+                let intent = &mut self.topology.nodes[node];
+                intent.originates.retain(|prefix, _| !is_leaked(prefix));
+            }
             Change::Shut(node, peer) => {
                 let (edge, side) = self.topology.edge(node, peer);
                 let shut = &mut self.topology.edges[edge].shut;
@@ -76,7 +90,9 @@ impl World {
                 let intent = &mut self.topology.nodes[node];
                 intent.hold = if intent.hold == 9 { 12 } else { 9 };
             }
-            Change::Prepend(..) | Change::Drain(_) | Change::Hold(..) => return false,
+            Change::Prepend(..) | Change::Drain(_) | Change::Leak(_) | Change::Hold(..) => {
+                return false;
+            }
         }
         true
     }
@@ -137,6 +153,9 @@ impl World {
         }
         process.rib.configure(now, settings, changes);
         for (peer, shutdown) in shut {
+            if shutdown.is_some() {
+                self.leave_path(node, peer);
+            }
             let event = match shutdown {
                 Some(message) => Said::Stop {
                     notification: Notification::administrative_shutdown(&message),
@@ -145,6 +164,7 @@ impl World {
                 None => Said::Start,
             };
             self.feed(node, peer, event);
+            self.watch_path(node, peer);
         }
         if let Some((peer, reason)) = anew {
             let event = Said::Reconnect {

@@ -255,7 +255,7 @@ impl Run {
             self.world.clock.after(at, Event::Fault(fault));
             // Some faults last.
             let ends = self.world.clock.random.u8(..4) > 0
-                || matches!(fault, Fault::Change(Change::Shut(..)));
+                || matches!(fault, Fault::Change(Change::Shut(..) | Change::Leak(_)));
             if let Some(undo) = undo.filter(|_| ends) {
                 let lasts = Duration::from_millis(self.world.clock.random.u64(1..40_000));
                 self.world.clock.after(at + lasts, Event::Fault(undo));

@@ -195,16 +195,20 @@ fn kept(ending: Ending, sabotage: Option<Sabotage>) -> Ending {
     match ending {
         Ending::Restarting {
             families,
+            restart_time,
             long_lived,
             yields,
-            ..
-        } if sabotage == Some(Sabotage::KeepForEver) => Ending::Restarting {
+        } => Ending::Restarting {
             families,
-            restart_time: Duration::from_secs(1_000_000),
+            restart_time: match sabotage {
+                Some(Sabotage::KeepForEver) => Duration::from_secs(1_000_000),
+                Some(Sabotage::KeepLonger(seconds)) => restart_time + Duration::from_secs(seconds),
+                _ => restart_time,
+            },
             long_lived,
             yields,
         },
-        ending => ending,
+        Ending::Gone => ending,
     }
 }
 
@@ -215,21 +219,26 @@ impl World {
         if !self.hosts[node].acts() {
             return;
         }
-        let sabotage = self.sabotage;
         while let Some(order) = self.peer(node, peer).and_then(|one| one.driver.order()) {
             self.feed(node, peer, order);
         }
+        self.take(node, peer);
         let Some(one) = self.peer(node, peer) else {
             return;
         };
-        one.take(sabotage);
         let ids: Vec<ConnectionId> = one.driver.links().iter().map(|link| link.id).collect();
         for id in ids {
             while self.write(node, peer, id) {
-                if let Some(one) = self.peer(node, peer) {
-                    one.take(sabotage);
-                }
+                self.take(node, peer);
             }
+        }
+    }
+
+    /// Takes what the Rib has to say.
+    fn take(&mut self, node: Node, peer: Node) {
+        let sabotage = self.sabotage;
+        if self.peer(node, peer).is_some_and(|one| one.take(sabotage)) {
+            self.say(node, peer, PeerMessage::Writable);
         }
     }
 

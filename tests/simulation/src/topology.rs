@@ -1,4 +1,4 @@
-//! Who peers with whom, what each originates, and on which terms: what a seed makes of it.
+//! Who peers with whom, what each originates, and on which terms.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,6 @@ use std::{
 };
 
 use bgp::prefix::{Families, Family, Prefix};
-use fastrand::Rng;
 
 /// A speaker, by its place in [`Topology::nodes`].
 pub type Node = usize;
@@ -112,6 +111,22 @@ pub struct Edge {
     pub both_dial: bool,
     /// An end that has shut the session down.
     pub shut: Option<usize>,
+    /// What each end lets in and tells.
+    pub filters: [Filter; 2],
+    /// BFD watches the path.
+    pub bfd: bool,
+}
+
+/// What one end of a session does with all routes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// As the relation wants it.
+    #[default]
+    Open,
+    /// It lets none in.
+    Refuses,
+    /// It tells none.
+    Withholds,
 }
 
 /// The whole network, as it is meant to be.
@@ -125,6 +140,8 @@ pub struct Topology {
     pub edges: Vec<Edge>,
     /// By node: its neighbours, and the edge to each.
     pub neighbours: Vec<BTreeMap<Node, usize>>,
+    /// How many prefixes of a family anybody takes from a peer; 0: any number.
+    pub limit: u32,
 }
 
 /// The addresses of a speaker; the first is its BGP Identifier too.
@@ -149,7 +166,7 @@ pub fn node_at(address: IpAddr) -> Node {
     number as Node
 }
 
-fn number(node: Node) -> u32 {
+pub(crate) fn number(node: Node) -> u32 {
     u32::try_from(node).unwrap_or(u32::MAX)
 }
 
@@ -184,159 +201,31 @@ pub fn shared(family: Family, which: u32) -> Prefix {
     made.unwrap_or_else(|| unreachable!("no host bits, a valid length"))
 }
 
+/// A prefix that a node originates by mistake.
+#[must_use]
+pub fn leaked(node: Node, which: u32) -> Prefix {
+    prefix(Family::IPv6, node, LEAKED + which)
+}
+
+/// Whether it does.
+#[must_use]
+pub fn is_leaked(prefix: &Prefix) -> bool {
+    match prefix.address() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => v6.segments()[0] == 0xfd01 && u32::from(v6.segments()[3]) >= LEAKED,
+    }
+}
+
+/// From here on the numbers of prefixes are those of leaked ones.
+const LEAKED: u32 = 1000;
+
 /// One of many.
-fn one_of_many(node: Node, which: u32) -> Prefix {
+pub(crate) fn one_of_many(node: Node, which: u32) -> Prefix {
     let address = Ipv4Addr::from(0x0a80_0000 | number(node) << 20 | which << 4);
     Prefix::v4(address, 28).unwrap_or_else(|| unreachable!("no host bits, a valid length"))
 }
 
 impl Topology {
-    /// What `random` makes of this shape with about so many speakers.
-    #[must_use]
-    pub fn new(kind: Kind, speakers: usize, random: &mut Rng) -> Self {
-        let mut topology = Self {
-            kind,
-            nodes: Vec::new(),
-            edges: Vec::new(),
-            neighbours: Vec::new(),
-        };
-        let terms = Terms::new(random);
-        let count = match kind {
-            Kind::Heavy => 3 + random.usize(..2),
-            Kind::Fabric => speakers.max(4) + 2,
-            _ => speakers.max(3),
-        };
-        let reflectors = 2 + random.usize(..2).min(count / 4);
-        for node in 0..count {
-            topology.nodes.push(Intent {
-                asn: match kind {
-                    Kind::Mesh | Kind::Reflectors | Kind::Heavy => 64512,
-                    // Some of them do not fit two octets.
-                    _ if node % 3 == 0 => 4_200_000_000 + number(node),
-                    _ => 1000 + number(node),
-                },
-                role: match kind {
-                    Kind::Reflectors if node < reflectors => Role::Reflector,
-                    Kind::Fabric if node < 2 => Role::Transit,
-                    Kind::Graph | Kind::Tiers => Role::Transit,
-                    _ => Role::Leaf,
-                },
-                originates: topology.originates(node, speakers, random),
-                families: terms.families(random),
-                hold: terms.hold(random),
-                grace: terms.grace(random),
-                // Beside the route that it prefers an AS would tell shorter ones.
-                several_paths: terms.several_paths && kind != Kind::Tiers,
-                draining: false,
-            });
-        }
-        topology.share(random);
-        topology.connect(count, reflectors, &terms, random);
-        topology
-    }
-
-    fn originates(&self, node: Node, speakers: usize, random: &mut Rng) -> BTreeMap<Prefix, u32> {
-        if self.kind == Kind::Heavy {
-            let count = number(speakers) * (60 + random.u32(..60));
-            return (0..count)
-                .map(|which| (one_of_many(node, which), which))
-                .collect();
-        }
-        let count = 1 + random.u32(..3);
-        let each = (0..count).flat_map(|which| {
-            [
-                prefix(Family::IPv4, node, which),
-                prefix(Family::IPv6, node, which),
-            ]
-        });
-        each.map(|prefix| (prefix, 0)).collect()
-    }
-
-    /// Some prefixes are originated at several places: the nearest wins, or all that are equally near. A reflector that
-    /// tells one path only would hide some, and which one is its own choice.
-    fn share(&mut self, random: &mut Rng) {
-        let several = self.nodes.iter().all(|node| node.several_paths);
-        if self.kind == Kind::Heavy || self.kind == Kind::Reflectors && !several {
-            return;
-        }
-        for which in 0..random.u32(..4) {
-            for _ in 0..2 + random.usize(..2) {
-                let node = random.usize(..self.nodes.len());
-                let intent = &mut self.nodes[node];
-                if intent.role != Role::Reflector {
-                    for family in Family::ALL {
-                        intent.originates.insert(shared(family, which), 0);
-                    }
-                }
-            }
-        }
-    }
-
-    fn connect(&mut self, count: usize, reflectors: usize, terms: &Terms, random: &mut Rng) {
-        let mut pairs: BTreeMap<(Node, Node), Relation> = BTreeMap::new();
-        match self.kind {
-            Kind::Mesh | Kind::Heavy => {
-                for a in 0..count {
-                    pairs.extend((a + 1..count).map(|b| ((a, b), Relation::Internal)));
-                }
-            }
-            Kind::Reflectors => {
-                for a in 0..reflectors {
-                    pairs.extend((a + 1..reflectors).map(|b| ((a, b), Relation::Internal)));
-                }
-                for client in reflectors..count {
-                    let first = random.usize(..reflectors);
-                    let second = random.usize(..reflectors);
-                    pairs.insert((first, client), Relation::Client);
-                    pairs.insert((second, client), Relation::Client);
-                }
-            }
-            Kind::Fabric => {
-                for node in 2..count {
-                    pairs.insert((0, node), Relation::External);
-                    pairs.insert((1, node), Relation::External);
-                }
-            }
-            Kind::Graph | Kind::Tiers => {
-                let relation = |random: &mut Rng| match self.kind {
-                    Kind::Graph => Relation::External,
-                    _ if random.u8(..4) == 0 => Relation::Peers,
-                    _ => Relation::Provider,
-                };
-                for node in 1..count {
-                    // Each has a provider, so that all are connected where preferences allow it.
-                    let first = match self.kind {
-                        Kind::Graph => Relation::External,
-                        _ => Relation::Provider,
-                    };
-                    pairs.insert((random.usize(node.saturating_sub(8)..node), node), first);
-                    for _ in 0..random.usize(..3) {
-                        let other = random.usize(..node);
-                        let relation = relation(random);
-                        pairs.entry((other, node)).or_insert(relation);
-                    }
-                }
-            }
-        }
-        self.neighbours = vec![BTreeMap::new(); count];
-        for ((a, b), relation) in pairs {
-            let edge = self.edges.len();
-            self.neighbours[a].insert(b, edge);
-            self.neighbours[b].insert(a, edge);
-            let prepend = match self.kind {
-                Kind::Graph => [random.u8(..3), random.u8(..3)],
-                _ => [0, 0],
-            };
-            self.edges.push(Edge {
-                ends: [a, b],
-                relation,
-                prepend,
-                both_dial: random.u8(..4) < terms.collisions,
-                shut: None,
-            });
-        }
-    }
-
     /// The neighbours of a node.
     #[must_use]
     pub fn peers(&self, node: Node) -> Vec<Node> {
@@ -348,6 +237,14 @@ impl Topology {
     pub fn edge(&self, node: Node, peer: Node) -> (usize, usize) {
         let edge = self.neighbours[node][&peer];
         (edge, usize::from(self.edges[edge].ends[1] == node))
+    }
+
+    /// Whether routes of one neighbour get to the other where they have a session: one tells them, the other lets them in.
+    #[must_use]
+    pub fn passes(&self, teller: Node, hearer: Node) -> bool {
+        let (edge, side) = self.edge(teller, hearer);
+        let filters = self.edges[edge].filters;
+        filters[side] != Filter::Withholds && filters[1 - side] != Filter::Refuses
     }
 
     /// The families that two neighbours carry.
@@ -380,60 +277,16 @@ impl fmt::Display for Topology {
             .iter()
             .filter(|node| node.grace.is_some())
             .count();
+        let watched = self.edges.iter().filter(|edge| edge.bfd).count();
         let holds: BTreeSet<u64> = self.nodes.iter().map(|node| node.hold).collect();
         write!(
             f,
-            "{:?}: {} speakers, {} sessions, {prefixes} prefixes, {graceful} graceful, hold {holds:?}, several paths: {}",
+            "{:?}: {} speakers, {} sessions ({watched} with BFD), {prefixes} prefixes (limit {}), {graceful} graceful, hold {holds:?}, several paths: {}",
             self.kind,
             self.nodes.len(),
             self.edges.len(),
+            self.limit,
             self.nodes.iter().any(|node| node.several_paths),
         )
-    }
-}
-
-/// What the speakers of a network have in common.
-struct Terms {
-    holds: Vec<u64>,
-    grace: Option<Grace>,
-    /// Of four speakers so many are graceful.
-    graceful: u8,
-    /// Of four sessions so many are dialled from both ends.
-    collisions: u8,
-    several_paths: bool,
-    one_family: bool,
-}
-
-impl Terms {
-    fn new(random: &mut Rng) -> Self {
-        let holds: [&[u64]; 5] = [&[9], &[30], &[9, 30, 90], &[0], &[0, 9]];
-        Self {
-            holds: holds[random.usize(..holds.len())].to_vec(),
-            grace: (random.u8(..3) > 0).then(|| Grace {
-                restart: [20, 40][random.usize(..2)],
-                long_lived: [0, 0, 30][random.usize(..3)],
-                notification: random.bool(),
-            }),
-            graceful: [2, 4, 4][random.usize(..3)],
-            collisions: random.u8(..5),
-            several_paths: random.u8(..3) == 0,
-            one_family: random.u8(..4) == 0,
-        }
-    }
-
-    fn hold(&self, random: &mut Rng) -> u64 {
-        self.holds[random.usize(..self.holds.len())]
-    }
-
-    fn grace(&self, random: &mut Rng) -> Option<Grace> {
-        self.grace.filter(|_| random.u8(..4) < self.graceful)
-    }
-
-    fn families(&self, random: &mut Rng) -> Families {
-        if self.one_family && random.bool() {
-            Families::IPV4
-        } else {
-            Families::all()
-        }
     }
 }

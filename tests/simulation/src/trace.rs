@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use bgp::{prefix::Prefix, rib::task::Ending, status::SessionState, wire::Notification};
+use bgp::{
+    bfd::news::News, prefix::Prefix, rib::task::Ending, status::SessionState, wire::Notification,
+};
 use fib::simulated::Written;
 
 use crate::topology::Node;
@@ -24,6 +26,8 @@ pub enum What {
     Kernel(Prefix, Written),
     /// It knows all that its peers have to say.
     Complete,
+    /// What BFD says of the path to another.
+    Path(Node, News),
     /// What was done to the network between it and another.
     Link(Node, &'static str),
 }
@@ -51,6 +55,7 @@ impl fmt::Display for Line {
             What::Read(peer, octets) => write!(f, "peer {peer}: {octets} octets"),
             What::Kernel(prefix, written) => write!(f, "kernel: {prefix} {written:?}"),
             What::Complete => f.write_str("complete"),
+            What::Path(peer, news) => write!(f, "peer {peer}: BFD: {news:?}"),
             What::Link(other, what) => write!(f, "link to {other}: {what}"),
         }
     }
@@ -104,6 +109,15 @@ impl Trace {
                 (6 + *written as u64, address)
             }
             What::Complete => (10, 0),
+            What::Path(peer, news) => {
+                let news = match news {
+                    News::Up => 0,
+                    News::Dead { .. } => 1,
+                    News::Down(_) => 2,
+                    News::Silent => 3,
+                };
+                (12, (*peer as u64) << 8 | news)
+            }
             What::Link(other, what) => (11, (*other as u64) << 8 | what.len() as u64),
         };
         let time = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);

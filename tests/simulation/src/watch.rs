@@ -1,17 +1,18 @@
-//! What must hold at every step: no hole while restarts are graceful, no route that outlives its last path for long.
+//! What must hold at every step: no hole while restarts are graceful, no route that outlives its last path for long, no more
+//! taken of a peer than there should be.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use bgp::{prefix::Prefix, speaker::RouteQuery, status::RouteStatus};
+use bgp::prefix::Prefix;
 use fib::simulated::Written;
 
 use crate::{
     oracle::{self, Live, Tables},
-    topology::{Node, Topology},
+    topology::{Grace, Node, Topology},
     world::World,
 };
 
@@ -48,9 +49,13 @@ pub struct Watch {
     pub steady: Option<Tables>,
     /// Routes without any path, and since when.
     orphans: BTreeMap<(Node, Prefix), Instant>,
-    /// How long such a route may stay; `None`: nothing would notice that a path is dead.
+    /// How many routes of a family anybody may take from a peer; 0: any number.
+    pub limit: u32,
+    /// How long such a route may stay once nothing more is done to the network; `None`: nothing would notice that a path is dead.
     pub bound: Option<Duration>,
-    /// The longest that one did stay.
+    /// When something was last done to it.
+    pub disturbed: Instant,
+    /// The longest that one did stay from then on.
     pub longest: Duration,
     /// The topology has changed since what is expected was computed.
     pub stale: bool,
@@ -65,13 +70,15 @@ const SLACK: Duration = Duration::from_secs(30);
 impl Watch {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(topology: &Topology) -> Self {
+    pub fn new(topology: &Topology, now: Instant) -> Self {
         Self {
             kernel: vec![BTreeSet::new(); topology.nodes.len()],
             known: topology.prefixes(),
             steady: None,
             orphans: BTreeMap::new(),
+            limit: topology.limit,
             bound: bound(topology),
+            disturbed: now,
             longest: Duration::ZERO,
             stale: true,
             live: None,
@@ -81,8 +88,8 @@ impl Watch {
 
     /// The prefixes that a kernel has a route to.
     #[must_use]
-    pub fn kernel(&self, node: Node) -> Vec<Prefix> {
-        self.kernel[node].iter().copied().collect()
+    pub fn kernel(&self, node: Node) -> &BTreeSet<Prefix> {
+        &self.kernel[node]
     }
 
     /// A machine that has been switched off has no routes.
@@ -128,35 +135,42 @@ impl Watch {
         }
     }
 
-    /// Routes that lead nowhere, and have for longer than they may.
+    /// Routes that lead nowhere, and have for longer than they may: since nothing more was done to the network, or (whoever
+    /// is disturbed while it keeps something for another may be kept for in turn) for twice as long at all.
     fn overdue(&mut self, now: Instant, bound: Duration) -> Option<Finding> {
         let since = *self.orphans.values().min()?;
-        self.longest = self.longest.max(now - since);
-        let (node, prefix) = self
-            .orphans
-            .iter()
-            .find(|(_, since)| now - **since > bound)
-            .map(|(place, _)| *place)?;
+        let quiet = |since: Instant| now - since.max(self.disturbed);
+        self.longest = self.longest.max(quiet(since));
+        let overdue = |since: Instant| quiet(since) > bound || now - since > 2 * bound;
+        let mut orphans = self.orphans.iter();
+        let ((node, prefix), since) = orphans.find(|(_, since)| overdue(**since))?;
         let text = format!(
-            "its kernel has had a route to {prefix} for {:?} although no path is left; the bound is {bound:?}",
-            now - since
+            "its kernel has had a route to {prefix} for {:?} although no path is left; the bound is {bound:?}, and {:?} ago something was done to the network",
+            now - *since,
+            now - self.disturbed
         );
-        Some(Finding::new(node, text))
+        Some(Finding::new(*node, text))
     }
 }
 
-/// The hold time, and how long peers keep what was said to be kept.
+/// The hold time, and how long who shares a session with somebody keeps what was said to be kept: its restart time and its
+/// long-lived stale time.
 fn bound(topology: &Topology) -> Option<Duration> {
-    let holds = (0..topology.edges.len()).map(|edge| topology.hold(edge));
-    let hold = holds.map(|hold| (hold > 0).then_some(hold)).max()??;
-    if (0..topology.edges.len()).any(|edge| topology.hold(edge) == 0) {
-        return None;
-    }
-    let grace = topology.nodes.iter().filter_map(|node| node.grace);
-    let kept = grace
-        .map(|grace| u64::from(grace.restart) + u64::from(grace.long_lived))
-        .max();
-    Some(Duration::from_secs(hold + 2 * kept.unwrap_or(0)) + SLACK)
+    let edges = 0..topology.edges.len();
+    let each = edges.map(|edge| {
+        let hold = topology.hold(edge);
+        let graces = topology.edges[edge]
+            .ends
+            .map(|end| topology.nodes[end].grace);
+        let kept = |grace: Grace| u64::from(grace.restart) + u64::from(grace.long_lived);
+        let kept = match graces {
+            [Some(one), Some(other)] => kept(one).max(kept(other)),
+            _ => 0,
+        };
+        (hold > 0).then_some(hold + kept)
+    });
+    let all: Option<Vec<u64>> = each.collect();
+    Some(Duration::from_secs(all?.into_iter().max()?) + SLACK)
 }
 
 impl World {
@@ -169,7 +183,7 @@ impl World {
             self.watch.live = Some(live);
             self.watch.stale = false;
             for node in 0..self.hosts.len() {
-                for prefix in self.watch.kernel(node) {
+                for prefix in self.watch.kernel(node).clone() {
                     self.watch.consider(self.clock.now, node, prefix);
                 }
             }
@@ -194,171 +208,28 @@ impl World {
         }
     }
 
-    /// What is not yet as it must become, in words; `None`: nothing.
-    #[must_use]
-    pub fn difference(&mut self) -> Option<Finding> {
-        let expected = self.expect().clone();
-        let live = self.live();
-        for (edge, ends) in self.topology.edges.iter().enumerate() {
-            if !live.edges[edge] {
+    /// Nobody has taken more from a peer than there should be.
+    pub(crate) fn look_at_limits(&mut self) {
+        let most = self.watch.limit as usize;
+        if most == 0 {
+            return;
+        }
+        for node in 0..self.hosts.len() {
+            let Some(process) = &self.hosts[node].process else {
                 continue;
-            }
-            let [a, b] = ends.ends;
-            for (node, peer) in [(a, b), (b, a)] {
-                if let Some(text) = self.no_session(node, peer) {
-                    return Some(Finding::new(node, text));
-                }
-            }
-        }
-        for (node, expected) in expected.iter().enumerate() {
-            if !live.nodes[node] {
-                continue;
-            }
-            if let Some(text) = self.wrong_table(node, expected) {
-                return Some(Finding::new(node, text));
-            }
-        }
-        None
-    }
-
-    fn no_session(&self, node: Node, peer: Node) -> Option<String> {
-        let one = self.hosts[node].process.as_ref()?.peers.get(&peer)?;
-        let state = one.driver.fsm.state();
-        (one.driver.connection().is_none())
-            .then(|| format!("no session with node {peer}: {state:?}"))
-    }
-
-    fn wrong_table(
-        &self,
-        node: Node,
-        expected: &BTreeMap<Prefix, BTreeSet<Node>>,
-    ) -> Option<String> {
-        let there = &self.watch.kernel[node];
-        if there.len() != expected.len() {
-            let extra = there.iter().find(|prefix| !expected.contains_key(prefix));
-            let missing = expected.keys().find(|prefix| !there.contains(prefix));
-            let one = |prefix: Option<&Prefix>| prefix.map(ToString::to_string);
-            return Some(format!(
-                "{} routes instead of {}: {:?} should not be there, {:?} should",
-                there.len(),
-                expected.len(),
-                one(extra),
-                one(missing)
-            ));
-        }
-        let routes = self.hosts[node].kernel.routes(crate::config::fib().mark);
-        let table: BTreeMap<Prefix, BTreeSet<Node>> = routes
-            .into_iter()
-            .filter_map(|(network, gateways)| {
-                let prefix = Prefix::new(network.network(), network.prefix())?;
-                let nodes = gateways.into_iter().map(crate::topology::node_at);
-                Some((prefix, nodes.collect()))
-            })
-            .collect();
-        if table == *expected {
-            return None;
-        }
-        let all: BTreeSet<&Prefix> = table.keys().chain(expected.keys()).collect();
-        let wrong: Vec<&Prefix> = all
-            .into_iter()
-            .filter(|prefix| table.get(*prefix) != expected.get(*prefix))
-            .collect();
-        let first = wrong.first()?;
-        Some(format!(
-            "{} routes of {} are wrong; {first} leads to {:?}, not to {:?}{}",
-            wrong.len(),
-            expected.len(),
-            table.get(*first),
-            expected.get(*first),
-            self.candidates(node, **first)
-        ))
-    }
-
-    /// The routes that a node has to choose from, in words.
-    fn candidates(&self, node: Node, prefix: Prefix) -> String {
-        let query = RouteQuery {
-            prefix: Some(prefix),
-            ..RouteQuery::default()
-        };
-        let process = self.hosts[node].process.as_ref();
-        let routes = process.map_or_else(Vec::new, |process| {
-            process
-                .rib
-                .routes(&query, self.clock.now, SystemTime::UNIX_EPOCH)
-        });
-        let line = |route: RouteStatus| {
-            format!(
-                "; from {} path {:?} to {:?}: {}, preference {:?}, {:?}",
-                route.from.unwrap_or_default(),
-                route.path_id,
-                route.next_hop,
-                route.as_path,
-                route.local_pref,
-                route.fate
-            )
-        };
-        routes.into_iter().map(line).collect()
-    }
-
-    /// At rest both ends of a session agree on what was said, and no more is kept than there is.
-    #[must_use]
-    pub fn disagreement(&self) -> Option<Finding> {
-        let counts: Vec<_> = self
-            .hosts
-            .iter()
-            .map(|host| host.process.as_ref().map(|process| process.rib.counts()))
-            .collect();
-        let live = self.live();
-        for (edge, ends) in self.topology.edges.iter().enumerate() {
-            let [a, b] = ends.ends;
-            for (teller, hearer) in [(a, b), (b, a)] {
-                let (Some(told), Some(heard)) = (&counts[teller], &counts[hearer]) else {
-                    continue;
-                };
-                let told = told.peers.get(&crate::process::peer_id(hearer))?;
-                let heard = heard.peers.get(&crate::process::peer_id(teller))?;
-                for family in self
-                    .topology
-                    .families(edge)
-                    .each()
-                    .filter(|_| live.edges[edge])
-                {
-                    let told = told
-                        .families
-                        .get(&family)
-                        .map_or(0, |count| count.advertised);
-                    let heard = heard
-                        .families
-                        .get(&family)
-                        .map_or(0, |count| count.received);
-                    if told != heard {
-                        let text =
-                            format!("told node {hearer} {told} routes of {family}, it has {heard}");
-                        return Some(Finding::new(teller, text));
-                    }
-                }
-                if told.waiting > 0 && live.edges[edge] {
-                    let text = format!("{} prefixes still wait for node {hearer}", told.waiting);
-                    return Some(Finding::new(teller, text));
-                }
-            }
-        }
-        for (node, counts) in counts.iter().enumerate() {
-            let Some(counts) = counts else { continue };
-            let of_peers = counts
+            };
+            let counts = process.rib.counts();
+            let mut families = counts
                 .peers
                 .values()
                 .flat_map(|peer| peer.families.values());
-            let received: usize = of_peers.map(|count| count.received).sum();
-            let most = 2 * received + 2 * self.topology.nodes[node].originates.len() + 8;
-            if counts.attribute_sets > most {
+            if let Some(count) = families.find(|count| count.received > most) {
                 let text = format!(
-                    "{} sets of attributes for {received} routes",
-                    counts.attribute_sets
+                    "it took {} routes from a peer, and may {most}",
+                    count.received
                 );
-                return Some(Finding::new(node, text));
+                return self.found(Finding::new(node, text));
             }
         }
-        None
     }
 }

@@ -55,7 +55,7 @@ impl World {
     /// A world in which nothing runs yet.
     #[must_use]
     pub fn new(
-        topology: Topology,
+        mut topology: Topology,
         mut random: Rng,
         trace: Trace,
         sabotage: Option<Sabotage>,
@@ -72,8 +72,12 @@ impl World {
         let hosts = (0..topology.nodes.len()).map(Host::new).collect();
         let mut clock = Clock::new(beginning, random);
         clock.after(LOOK, Event::Watch);
+        let watch = Watch::new(&topology, beginning);
+        if sabotage == Some(Sabotage::NoLimit) {
+            topology.limit = 0;
+        }
         Self {
-            watch: Watch::new(&topology),
+            watch,
             topology,
             hosts,
             network: Network::new(window, delay),
@@ -127,12 +131,16 @@ impl World {
             Event::Lingered(socket) => self.lingered(socket),
             Event::Look(socket) => self.read(socket),
             Event::Timer(node, peer) => self.timer(node, peer),
+            Event::Path(node, peer) => self.path_timer(node, peer),
+            Event::Datagram(from, to, packet) => self.datagram(from, to, packet),
             Event::Rib(node) => self.rib(node),
             Event::Install(node) => self.install(node),
             Event::Reread(node) => self.reread(node),
             Event::Fault(fault) => self.fault(fault),
             Event::Watch => {
                 self.look_at_all();
+                self.look_at_paths();
+                self.look_at_limits();
                 self.clock.after(LOOK, Event::Watch);
             }
         }

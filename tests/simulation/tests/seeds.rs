@@ -130,6 +130,27 @@ fn stale_routes_that_are_never_swept_are_found() {
 }
 
 #[test]
+fn stale_routes_that_are_kept_longer_than_agreed_are_found() {
+    let failure = found(Sabotage::KeepLonger(45), Kind::Mesh);
+    assert!(failure.finding.text.contains("no path"), "{failure}");
+}
+
+#[test]
+fn a_restart_that_bfd_takes_for_a_dead_kernel_is_found() {
+    let failure = found(Sabotage::BlameForwarding, Kind::Mesh);
+    assert!(
+        failure.finding.text.contains("graceful restart"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn more_routes_than_the_limit_are_found() {
+    let failure = found(Sabotage::NoLimit, Kind::Fabric);
+    assert!(failure.finding.text.contains("it took"), "{failure}");
+}
+
+#[test]
 fn a_queue_without_end_is_found() {
     let failure = found_among(100, Sabotage::QueueWithoutEnd, Kind::Heavy);
     assert!(failure.finding.text.contains("octets wait"), "{failure}");
