@@ -40,7 +40,7 @@ pub enum Fault {
     Rogue(Node, Node),
     /// The first does not come to read what the second says.
     Neglect(Node, Node),
-    /// It asks for all routes again.
+    /// The first asks the second for all routes again, or tells it its own.
     Refresh(Node, Node),
     /// It originates something, and then no longer, so many times.
     Flap(Node, u8),
@@ -67,8 +67,8 @@ pub enum Change {
     Shut(Node, Node),
     /// It opens it again.
     Open(Node, Node),
-    /// It proposes another hold time, over a new session.
-    Hold(Node, Node),
+    /// It proposes another hold time, from the next session on.
+    Hold(Node),
 }
 
 impl Change {
@@ -84,7 +84,7 @@ impl Change {
             | Self::Unleak(node)
             | Self::Shut(node, _)
             | Self::Open(node, _)
-            | Self::Hold(node, _) => node,
+            | Self::Hold(node) => node,
         }
     }
 }
@@ -129,7 +129,7 @@ impl World {
             }
             22 => (Fault::Flap(node, 2 * random.u8(1..20)), None),
             23 | 24 => (Fault::Change(Change::Filter(a, b)), None),
-            _ if random.bool() => (Fault::Change(Change::Hold(a, b)), None),
+            _ if random.bool() => (Fault::Change(Change::Hold(node)), None),
             _ => (Fault::Refresh(a, b), None),
         }
     }
@@ -176,11 +176,16 @@ impl World {
                 }
             }
             Fault::Refresh(a, b) => {
+                let direction = if self.clock.random.bool() {
+                    Direction::Received
+                } else {
+                    Direction::Advertised
+                };
                 if self.hosts[a].acts()
                     && let Some(process) = self.process(a)
                 {
                     let all = Refresh {
-                        direction: Direction::Received,
+                        direction,
                         family: None,
                     };
                     // A session that is down has nobody to ask.

@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bgp::{
-    peer::fsm::Event as Said,
-    prefix::Family,
-    wire::{Cease, Notification},
-};
+use bgp::{peer::fsm::Event as Said, prefix::Family, wire::Notification};
 
 use crate::{
     clock::Event,
@@ -27,15 +23,7 @@ impl World {
         let node = change.node();
         self.watch.stale = true;
         self.tell(node, What::Fate("its configuration changes"));
-        if self.hosts[node].acts() {
-            let anew = match change {
-                Change::Hold(_, peer) => Some((peer, "hold time")),
-                _ => None,
-            };
-            self.reconfigure(node, anew);
-        } else {
-            self.reread(node);
-        }
+        self.reread(node);
     }
 
     /// Another intent; whether it is one where the topology knows such a thing.
@@ -86,11 +74,11 @@ impl World {
                 }
                 *shut = None;
             }
-            Change::Hold(node, _) if self.topology.nodes[node].hold > 0 => {
+            Change::Hold(node) if self.topology.nodes[node].hold > 0 => {
                 let intent = &mut self.topology.nodes[node];
                 intent.hold = if intent.hold == 9 { 12 } else { 9 };
             }
-            Change::Prepend(..) | Change::Drain(_) | Change::Leak(_) | Change::Hold(..) => {
+            Change::Prepend(..) | Change::Drain(_) | Change::Leak(_) | Change::Hold(_) => {
                 return false;
             }
         }
@@ -119,15 +107,15 @@ impl World {
     /// A speaker looks at its configuration; one that is stopped does so once it goes on.
     pub(crate) fn reread(&mut self, node: Node) {
         if self.hosts[node].acts() {
-            self.reconfigure(node, None);
+            self.reconfigure(node);
         } else if self.hosts[node].process.is_some() {
             let again = Duration::from_secs(1);
             self.clock.after(again, Event::Reread(node));
         }
     }
 
-    /// Another configuration of a node is in force, for one of its peers perhaps with a new session.
-    fn reconfigure(&mut self, node: Node, anew: Option<(Node, &'static str)>) {
+    /// Another configuration of a node is in force.
+    fn reconfigure(&mut self, node: Node) {
         let now = self.clock.now;
         let settings = config::settings(&self.topology, node);
         let Some(process) = self.hosts[node].process.as_mut() else {
@@ -165,13 +153,6 @@ impl World {
             };
             self.feed(node, peer, event);
             self.watch_path(node, peer);
-        }
-        if let Some((peer, reason)) = anew {
-            let event = Said::Reconnect {
-                notification: Notification::cease(Cease::OtherConfigurationChange),
-                reason: reason.into(),
-            };
-            self.feed(node, peer, event);
         }
         self.soon(node);
     }

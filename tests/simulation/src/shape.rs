@@ -159,11 +159,14 @@ impl Topology {
                 both_dial: random.u8(..4) < terms.collisions,
                 shut: None,
                 filters: [Filter::Open; 2],
-                bfd: random.u8(..4) < terms.watched,
+                bfd: random.u8(..4) < terms.watched && edge < WATCHED,
             });
         }
     }
 }
+
+/// BFD watches so many sessions at most: its packets would be most of what happens.
+const WATCHED: usize = 60;
 
 /// What the speakers of a network have in common.
 struct Terms {

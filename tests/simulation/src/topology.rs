@@ -140,7 +140,7 @@ pub struct Topology {
     pub edges: Vec<Edge>,
     /// By node: its neighbours, and the edge to each.
     pub neighbours: Vec<BTreeMap<Node, usize>>,
-    /// How many prefixes of a family anybody takes from a peer; 0: any number.
+    /// How many prefixes anybody takes from a peer; 0: any number.
     pub limit: u32,
 }
 

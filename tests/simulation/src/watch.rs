@@ -49,7 +49,7 @@ pub struct Watch {
     pub steady: Option<Tables>,
     /// Routes without any path, and since when.
     orphans: BTreeMap<(Node, Prefix), Instant>,
-    /// How many routes of a family anybody may take from a peer; 0: any number.
+    /// How many routes anybody may take from a peer; 0: any number.
     pub limit: u32,
     /// How long such a route may stay once nothing more is done to the network; `None`: nothing would notice that a path is dead.
     pub bound: Option<Duration>,
@@ -219,15 +219,14 @@ impl World {
                 continue;
             };
             let counts = process.rib.counts();
-            let mut families = counts
-                .peers
-                .values()
-                .flat_map(|peer| peer.families.values());
-            if let Some(count) = families.find(|count| count.received > most) {
-                let text = format!(
-                    "it took {} routes from a peer, and may {most}",
-                    count.received
-                );
+            let taken = counts.peers.values().map(|peer| {
+                let each = peer.families.values();
+                // What has been here is not the peer's to say.
+                each.map(|count| count.received - count.looped)
+                    .sum::<usize>()
+            });
+            if let Some(taken) = taken.max().filter(|taken| *taken > most) {
+                let text = format!("it took {taken} routes from a peer, and may {most}");
                 return self.found(Finding::new(node, text));
             }
         }
