@@ -54,7 +54,7 @@ impl Topology {
         topology.share(random);
         topology.connect(count, reflectors, &terms, random);
         // What nobody but who leaks comes near to.
-        if terms.limited && kind != Kind::Heavy && !terms.several_paths {
+        if terms.limited && kind != Kind::Heavy && !terms.several_paths && count < 60 {
             topology.limit = number(topology.prefixes().len() + 4 * count);
         }
         topology
