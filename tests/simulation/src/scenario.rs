@@ -6,6 +6,7 @@ use fastrand::Rng;
 
 use crate::{
     clock::Event,
+    config::DEFERRAL,
     fault::{Change, Fault},
     process::Sabotage,
     topology::{Kind, Topology},
@@ -212,6 +213,9 @@ impl Run {
             let text = format!("at rest, all right before: {}", difference.text);
             return Err(Finding::new(difference.node, text));
         }
+        // What a speaker that restarted does not say again goes with its End-of-RIB, and that waits for its own peers.
+        self.pass((DEFERRAL + Duration::from_secs(5)).saturating_sub(a_while));
+        self.found()?;
         match self.world.disagreement() {
             Some(finding) => Err(finding),
             None => Ok(()),
