@@ -46,8 +46,7 @@ impl Topology {
                 families: terms.families(random),
                 hold: terms.hold(random),
                 grace: terms.grace(random),
-                // Beside the route that it prefers an AS would tell shorter ones.
-                several_paths: terms.several_paths && kind != Kind::Tiers,
+                several_paths: terms.several_paths && tells_several(kind, count),
                 draining: false,
             });
         }
@@ -182,6 +181,16 @@ struct Terms {
     limited: bool,
     /// Of four sessions BFD watches so many.
     watched: u8,
+}
+
+/// Whether speakers may tell several paths. Beside the route that it prefers an AS of the tiers would tell shorter ones; and the paths
+/// through a graph, all of which are told, are too many where it is not small.
+fn tells_several(kind: Kind, count: usize) -> bool {
+    match kind {
+        Kind::Tiers => false,
+        Kind::Graph => count <= 6,
+        Kind::Mesh | Kind::Reflectors | Kind::Fabric | Kind::Heavy => true,
+    }
 }
 
 impl Terms {
