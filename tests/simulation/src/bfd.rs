@@ -157,6 +157,10 @@ impl World {
                     };
                     let news = News::of(&path.session, now, path.up, state, cause);
                     path.up = state == State::Up;
+                    if path.up {
+                        // It comes up over nothing but a path that works, if only between two looks.
+                        path.excused = now;
+                    }
                     if let Some(news) = news {
                         self.news(node, peer, news);
                     }
