@@ -194,6 +194,8 @@ impl Negotiated {
         let (keeps, yields) = (restarting(false), restarting(true));
         match cause {
             Cause::Silence => keeps,
+            // It holds another connection with us for the one that stays; we hold this one for it, where it was up here first.
+            Cause::Received(said) if said.is_collision_resolution() => keeps,
             Cause::PathDead => Ending::Gone,
             Cause::Unresponsive if restart.notification => yields,
             Cause::Received(said) | Cause::Sent(said)

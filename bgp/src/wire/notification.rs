@@ -216,6 +216,12 @@ impl Notification {
         self.code == Self::CEASE
     }
 
+    /// Whether it closes one of two connections in favour of the other (RFC 4271 §6.8).
+    #[must_use]
+    pub const fn is_collision_resolution(&self) -> bool {
+        self.is_cease() && self.subcode == Cease::ConnectionCollisionResolution as u8
+    }
+
     /// Whether it is a Hard Reset (RFC 8538 §3.1).
     #[must_use]
     pub const fn is_hard_reset(&self) -> bool {

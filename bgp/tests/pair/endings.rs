@@ -68,6 +68,13 @@ fn each_cause_has_its_ending_by_what_was_agreed() {
             [Ending::Gone, Ending::Gone, KEPT],
         ),
         (
+            "another connection is the one that stays for them",
+            Box::new(received(Notification::cease(
+                Cease::ConnectionCollisionResolution,
+            ))),
+            [Ending::Gone, KEPT, KEPT],
+        ),
+        (
             "their hold timer expired",
             Box::new(received(Notification::hold_timer_expired())),
             [Ending::Gone, Ending::Gone, KEPT_BUT_YIELDS],

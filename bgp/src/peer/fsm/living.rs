@@ -94,10 +94,7 @@ impl Fsm {
             lasted,
         );
         self.release(now);
-        if meant.is_cease()
-            && meant.subcode == Cease::ConnectionCollisionResolution as u8
-            && self.busy()
-        {
+        if meant.is_collision_resolution() && self.busy() {
             return self.because("a collision was resolved");
         }
         self.failed(format!("it closed with {said}"));
